@@ -11,6 +11,21 @@
 #       A replay of the corpus as a test in every build; a libFuzzer program under the fuzz preset.
 
 set_property(GLOBAL PROPERTY NARU_ASAN_TESTS "")
+set_property(GLOBAL PROPERTY NARU_ASAN_CTEST "")
+
+# Notes a test that belongs to asan_tests, and its lines in build/<preset>/asan/CTestTestfile.cmake, which scripts/test
+# runs together with the release build's tests.
+function(naru_register_asan_test name timeout env)
+  set_property(GLOBAL APPEND PROPERTY NARU_ASAN_TESTS ${name})
+  set_property(GLOBAL APPEND_STRING PROPERTY NARU_ASAN_CTEST
+    "add_test([=[asan.${name}]=] [=[${CMAKE_BINARY_DIR}/tests/${name}]=]"
+    )
+  foreach(arg ${ARGN})
+    set_property(GLOBAL APPEND_STRING PROPERTY NARU_ASAN_CTEST " [=[${arg}]=]")
+  endforeach()
+  set_property(GLOBAL APPEND_STRING PROPERTY NARU_ASAN_CTEST
+    ")\nset_tests_properties([=[asan.${name}]=] PROPERTIES LABELS asan TIMEOUT ${timeout} ENVIRONMENT [=[${env}]=])\n")
+endfunction()
 
 function(naru_add_test name)
   cmake_parse_arguments(T "ASAN" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
@@ -32,7 +47,7 @@ function(naru_add_test name)
       "TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1")
   if(T_ASAN)
     list(APPEND T_LABELS asan)
-    set_property(GLOBAL APPEND PROPERTY NARU_ASAN_TESTS ${name})
+    naru_register_asan_test(${name} ${T_TIMEOUT} "${env}")
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} ENVIRONMENT "${env}")
 endfunction()
@@ -82,18 +97,23 @@ function(naru_add_fuzzer name)
     add_executable(${name} ${F_SRC})
     target_link_libraries(${name} PRIVATE naru_options ${F_DEPS})
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  else()
-    add_executable(${name}_replay ${F_SRC} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay_main.cc)
-    set_target_properties(${name}_replay PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-    target_link_libraries(${name}_replay PRIVATE naru_options ${F_DEPS})
-    add_test(NAME ${name}_replay COMMAND ${name}_replay ${F_CORPUS})
-    set_tests_properties(${name}_replay PROPERTIES LABELS "unit;fuzz;asan" TIMEOUT 300 ENVIRONMENT
-      "ASAN_OPTIONS=detect_container_overflow=0:abort_on_error=1;UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp:print_suppressions=0")
-    set_property(GLOBAL APPEND PROPERTY NARU_ASAN_TESTS ${name}_replay)
+    return()
   endif()
+  add_executable(${name}_replay ${F_SRC} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+  set_target_properties(${name}_replay PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name}_replay PRIVATE naru_options ${F_DEPS})
+  get_filename_component(corpus ${F_CORPUS} ABSOLUTE)
+  add_test(NAME ${name}_replay COMMAND ${name}_replay ${corpus})
+  set(env "ASAN_OPTIONS=detect_container_overflow=0:abort_on_error=1"
+      "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1"
+      "LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp:print_suppressions=0")
+  set_tests_properties(${name}_replay PROPERTIES LABELS "unit;fuzz;asan" TIMEOUT 300 ENVIRONMENT "${env}")
+  naru_register_asan_test(${name}_replay 300 "${env}" ${corpus})
 endfunction()
 
 function(naru_finish_asan_target)
   get_property(tests GLOBAL PROPERTY NARU_ASAN_TESTS)
+  get_property(lines GLOBAL PROPERTY NARU_ASAN_CTEST)
   add_custom_target(asan_tests DEPENDS ${tests})
+  file(WRITE ${CMAKE_BINARY_DIR}/asan/CTestTestfile.cmake "${lines}")
 endfunction()
