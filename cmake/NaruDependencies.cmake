@@ -17,13 +17,14 @@ find_package(Boost REQUIRED)
 find_package(benchmark CONFIG)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(rdkafka REQUIRED IMPORTED_TARGET rdkafka)
-# Under prefixes of their own: RocksDB's package looks for variables named lz4_* and zstd_*, and at the second run of
-# CMake would take the cached ones of pkg-config for its own.
+# Under prefixes of their own: the packages of RocksDB and gRPC look for variables named lz4_*, zstd_* and re2_*, and
+# at the second run of CMake would take the cached ones of pkg-config for their own.
 pkg_check_modules(pc_zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(pc_lz4 REQUIRED IMPORTED_TARGET liblz4)
+pkg_check_modules(pc_re2 REQUIRED IMPORTED_TARGET re2)
 add_library(PkgConfig::zstd ALIAS PkgConfig::pc_zstd)
 add_library(PkgConfig::lz4 ALIAS PkgConfig::pc_lz4)
-pkg_check_modules(re2 REQUIRED IMPORTED_TARGET re2)
+add_library(PkgConfig::re2 ALIAS PkgConfig::pc_re2)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
 find_program(NARU_PROTOC protoc REQUIRED)
