@@ -100,7 +100,7 @@ std::optional<std::string> FindAddress(absl::string_view line, absl::string_view
 }  // namespace naru::testing
 
 /// Ends the test as skipped with `reason`, or as failed where servers are required. Only inside a test body or SetUp.
-#define NARU_SKIP_WITHOUT_SERVER(reason)                                            \
+#define NARU_REQUIRE_SERVER_OR_SKIP(reason)                                         \
   do {                                                                              \
     if (::naru::testing::ServersRequired()) {                                       \
       FAIL() << "a server is required here: " << (reason);                          \
