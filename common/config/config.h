@@ -51,6 +51,7 @@ class Secret {
 };
 
 class Options;
+struct OptionState;
 
 /// One thing that can be set; returned by Options::Add to say more about it.
 class Option {
@@ -70,9 +71,8 @@ class Option {
 
  private:
   friend class Options;
-  struct State;
-  explicit Option(State* state) : state_(state) {}
-  State* state_;
+  explicit Option(OptionState* state) : state_(state) {}
+  OptionState* state_;
 };
 
 /// The options of a program. Not thread-safe: used once, at the start of main.

@@ -1,0 +1,7 @@
+#include "common/config/version.h"
+
+namespace naru {
+
+const char* Version() { return NARU_VERSION; }
+
+}  // namespace naru
