@@ -49,7 +49,7 @@ struct EventView {
   int32_t type_version = 0;
   absl::string_view timeline;
   bool id_generated = false;
-  bool has_server_fields = false;  ///< any of fields 8 to 11 is present (ingest drops them from senders)
+  bool has_server_fields = false;  ///< any field from 8 on is present (ingest drops them from senders)
   absl::string_view bytes;         ///< the whole event
 };
 
@@ -62,13 +62,16 @@ enum class ParseError : uint8_t {
 struct ParseProblem {
   ParseError error = ParseError::kOk;
   absl::string_view field;     ///< `id`, `source`, `time`, `data`, ...
-  absl::string_view value;     ///< the offending bytes, uncut
+  absl::string_view data_key;  ///< with `data`: the top-level key that the problem is under, where there is one
+  absl::string_view value;     ///< the offending bytes, uncut; for kTime the wire bytes of the Timestamp
   absl::string_view expected;  ///< what would be right
 };
 
 /// Walks `bytes` (an encoded naru.event.v1.Event), checks it against wire format, UTF-8 and `limits`, and fills `*view`.
 /// Returns kOk, or the first problem (with `*problem` filled when not null); then `*view` holds what was read so far.
-/// Field order and unknown fields do not matter; repeated scalar fields: the last one wins; repeated messages merge.
+/// Field order and unknown fields do not matter; repeated scalar fields: the last one wins; a repeated Timestamp merges;
+/// what a view could not show as one piece (`data`, or a Value's struct or list, given twice) is malformed, and so are
+/// groups. A Value of no kind is null.
 /// Never reads outside `bytes`. Thread-safe.
 ParseError ParseEvent(absl::string_view bytes, const Limits& limits, EventView* view, ParseProblem* problem = nullptr);
 
