@@ -1,0 +1,21 @@
+// "Did you mean ...?"
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace naru::catalog {
+
+/// Number of letters to insert, remove, replace or swap with their neighbour to get from `a` to `b` (optimal string
+/// alignment); case counts half. At most 256 bytes of each are looked at.
+double EditDistance(absl::string_view a, absl::string_view b);
+
+/// The candidate nearest to `word`, when it is near enough to be meant (a third of the letters may differ); else empty.
+std::string Nearest(absl::string_view word, const std::vector<std::string>& candidates);
+
+/// `; did you mean "minimum"?`, or empty.
+std::string DidYouMean(absl::string_view word, const std::vector<std::string>& candidates);
+
+}  // namespace naru::catalog

@@ -1,0 +1,25 @@
+#include "common/catalog/test_runners.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "naru/catalog/v1/resources.pb.h"
+
+namespace naru::catalog {
+
+void TestRunners::Register(absl::string_view kind, TestRunner runner) {
+  runners_[std::string(kind)] = std::move(runner);
+}
+
+bool TestRunners::Has(absl::string_view kind) const { return runners_.find(kind) != runners_.end(); }
+
+std::vector<FieldViolation> TestRunners::Run(const v1::Resource& resource, const ResourceLookup& lookup) const {
+  if (resource.tests().empty()) return {};
+  const auto found = runners_.find(resource.kind());
+  if (found == runners_.end()) {
+    return {{"tests", absl::StrCat("tests of kind ", resource.kind(), " cannot be run here")}};
+  }
+  return found->second(resource, lookup);
+}
+
+}  // namespace naru::catalog

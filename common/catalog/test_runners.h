@@ -1,0 +1,38 @@
+// The examples (`tests`) of resources are run by whoever knows the kind: event checks, input formats, windows.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "common/status/status.h"
+
+namespace naru::catalog::v1 {
+class Resource;
+}
+
+namespace naru::catalog {
+
+/// Looks up resources that an example needs: those being applied first, then the catalog's. Null: there is none.
+using ResourceLookup = std::function<const v1::Resource*(absl::string_view kind, absl::string_view name)>;
+
+/// Runs all tests of `resource` and returns what failed; empty = all passed. `field` is `tests[2].rows[0]`, the
+/// description says what came out and what was expected. Thread-safe; does not block on anything outside the process.
+using TestRunner =
+    std::function<std::vector<FieldViolation>(const v1::Resource& resource, const ResourceLookup& lookup)>;
+
+/// The runners of a program, by kind. Filled before use, then only read: thread-safe from then on.
+class TestRunners {
+ public:
+  void Register(absl::string_view kind, TestRunner runner);
+  bool Has(absl::string_view kind) const;
+  /// Kinds without a runner: their tests are reported as impossible to run, never taken for passed.
+  std::vector<FieldViolation> Run(const v1::Resource& resource, const ResourceLookup& lookup) const;
+
+ private:
+  std::map<std::string, TestRunner, std::less<>> runners_;
+};
+
+}  // namespace naru::catalog
