@@ -28,6 +28,7 @@ namespace naru::cel {
 struct Node;
 struct ProgramData;
 struct EnvironmentData;
+struct ActivationState;
 class Activation;
 
 /// Limits of an expression.
@@ -141,10 +142,8 @@ class Activation {
   void Set(int variable, Value value);
 
  private:
-  friend struct ActivationAccess;
   friend class Program;
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<ActivationState> state_;
 };
 
 }  // namespace naru::cel
