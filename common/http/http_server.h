@@ -71,8 +71,9 @@ class HttpServer {
   std::string address() const;
   int port() const;
 
+  struct State;  ///< opaque
+
  private:
-  struct State;
   std::unique_ptr<State> state_;
 };
 

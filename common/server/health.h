@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace grpc {
@@ -57,8 +58,9 @@ class Health {
   /// The grpc.health.v1.Health service over this; lives as long as it.
   grpc::Service* service();
 
+  struct State;  ///< opaque
+
  private:
-  struct State;
   std::unique_ptr<State> state_;
 };
 
