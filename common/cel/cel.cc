@@ -15,18 +15,17 @@ namespace {
 constexpr size_t kChunkBytes = 16 * 1024;
 /// All strings and lists that the programs of one event may compute together.
 constexpr size_t kMaxScratchBytes = 8 * 1024 * 1024;
-/// Keys of an event whose place is remembered.
+/// Keys of a type's events that are remembered, and how many of them may be missing in a row.
 constexpr size_t kMaxShapeEntries = 64;
-constexpr size_t kMaxShapeKey = 64;
+constexpr size_t kMaxShapeSkip = 4;
+constexpr size_t kMaxShapeKeyBytes = 64;
 
-/// Finds the slot of a key that was not where the last event of this type had it, and remembers it there.
-int FindSlot(const EnvironmentData& environment, absl::string_view key, size_t position, Shape* shape) {
+/// Finds the slot of a key that did not come where others of its type had it, and remembers it before entry `next`.
+int FindSlot(const EnvironmentData& environment, absl::string_view key, size_t next, Shape* shape) {
   const auto found = environment.slot_by_name.find(key);
   const int slot = found == environment.slot_by_name.end() ? -1 : found->second;
-  if (position < kMaxShapeEntries && key.size() <= kMaxShapeKey) {
-    if (shape->entries.size() <= position) shape->entries.resize(position + 1);
-    shape->entries[position].key.assign(key.data(), key.size());
-    shape->entries[position].slot = slot;
+  if (shape->entries.size() < kMaxShapeEntries && key.size() <= kMaxShapeKeyBytes) {
+    shape->entries.insert(shape->entries.begin() + next, {std::string(key), slot});
   }
   return slot;
 }
@@ -36,11 +35,30 @@ void LoadData(absl::string_view data, ActivationState* state) {
   event::StructCursor cursor(data);
   absl::string_view key;
   event::ValueView view;
-  for (size_t position = 0; cursor.Next(&key, &view); ++position) {
-    const bool known = position < shape.entries.size() && key == shape.entries[position].key;
-    const int slot = known ? shape.entries[position].slot : FindSlot(*state->environment, key, position, &shape);
+  size_t next = 0;
+  while (cursor.Next(&key, &view)) {
+    size_t entry = next;
+    const size_t end = std::min(next + kMaxShapeSkip, shape.entries.size());
+    while (entry < end && key != shape.entries[entry].key) ++entry;
+    int slot = -1;
+    if (entry < end) {
+      slot = shape.entries[entry].slot;
+      next = entry + 1;
+    } else {
+      slot = FindSlot(*state->environment, key, next, &shape);
+      next = std::min(next + 1, shape.entries.size());
+    }
     if (slot >= 0) state->slots[slot] = Value::FromEvent(view);
   }
+}
+
+int TypeNumberOf(const EnvironmentData& environment, absl::string_view type, TypeCache* cache) {
+  TypeCache::Entry& entry = cache->EntryOf(type);
+  if (entry.number >= 0 && entry.type == type) return entry.number;
+  const auto found = environment.type_numbers.find(type);
+  entry.type.assign(type.data(), type.size());
+  entry.number = found == environment.type_numbers.end() ? 0 : found->second;
+  return entry.number;
 }
 
 /// Makes room for what was compiled since the last event.
@@ -49,6 +67,7 @@ void Refresh(ActivationState* state) {
   state->version = environment.version;
   state->slots = environment.absent;
   state->shapes.assign(environment.type_numbers.size() + 1, Shape());
+  state->type_cache = TypeCache();
 }
 
 Value OptionalText(absl::string_view text) { return text.empty() ? Value::Null() : Value::String(text); }
@@ -183,9 +202,7 @@ void Activation::Load(const event::EventView& event, int64_t received_time_us) {
   const EnvironmentData& environment = *state.environment;
   if (state.version != environment.version) Refresh(&state);
   state.scratch.Reset();
-  // The same type often comes again, and its view of the last event may be gone: only the number is remembered.
-  const auto type = environment.type_numbers.find(event.type);
-  state.type_number = type == environment.type_numbers.end() ? 0 : type->second;
+  state.type_number = TypeNumberOf(environment, event.type, &state.type_cache);
   state.attributes[kId] = Value::String(event.id);
   state.attributes[kSource] = Value::String(event.source);
   state.attributes[kType] = Value::String(event.type);

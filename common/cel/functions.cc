@@ -10,7 +10,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/civil_time.h"
 #include "common/cel/list_access.h"
 #include "common/cel/time_text.h"
@@ -70,9 +69,23 @@ Value ChangeCase(const Node& node, const Value* a, const ActivationState& state)
 char Lower(unsigned char c) { return absl::ascii_tolower(c); }
 char Upper(unsigned char c) { return absl::ascii_toupper(c); }
 
+/// Bytes of the blank (Unicode's White_Space) at the start, or at the end, of `text`; 0: none.
+size_t BlankSize(absl::string_view text, bool at_end) {
+  static constexpr absl::string_view kBlanks[] = {
+      " ", "\t", "\n", "\v", "\f", "\r", "\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004",
+      "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"};
+  for (absl::string_view blank : kBlanks) {
+    if (at_end ? absl::EndsWith(text, blank) : absl::StartsWith(text, blank)) return blank.size();
+  }
+  return 0;
+}
+
 Value Trim(const Node& node, const Value* a, const ActivationState&) {
   if (!a->is_string()) return NoOverload(node);
-  return Value::String(absl::StripAsciiWhitespace(a->string_value()));
+  absl::string_view text = a->string_value();
+  while (const size_t blank = BlankSize(text, false)) text.remove_prefix(blank);
+  while (const size_t blank = BlankSize(text, true)) text.remove_suffix(blank);
+  return Value::String(text);
 }
 
 Value DoubleToInt(const Node& node, double value) {

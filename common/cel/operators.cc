@@ -314,10 +314,7 @@ Value EvalInNumbers(const Node& node, const ActivationState& state) {
   const Value value = Run(node.a, state);
   if (value.is_error()) return value;
   if (!value.is_numeric()) return Value::Bool(false);
-  const double number = value.AsDouble();
-  // An int that no double holds is in no set of such numbers.
-  if (value.kind() == Kind::kInt && std::abs(number) > 9007199254740992.0) return Value::Bool(false);
-  return Value::Bool(node.set->numbers.contains(number));
+  return Value::Bool(node.set->numbers.contains(value.AsDouble()));
 }
 
 EvalFn OperatorFn(Op op, bool number) {

@@ -1,6 +1,8 @@
 #include "common/cel/parser.h"
 
 #include <charconv>
+#include <cmath>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -317,9 +319,9 @@ class Parser {
 
   AstPtr DoubleLiteral() {
     AstPtr ast = Make(AstKind::kLiteral, token_.offset);
-    double value = 0;
-    const auto result = std::from_chars(token_.text.data(), token_.text.data() + token_.text.size(), value);
-    if (result.ec == std::errc::result_out_of_range) {
+    // Unlike from_chars it rounds what is too small to zero.
+    const double value = std::strtod(std::string(token_.text).c_str(), nullptr);
+    if (std::isinf(value)) {
       return Fail(token_.offset, absl::StrCat("`", token_.text, "` is out of a double's range"));
     }
     ast->literal = Value::Double(value);

@@ -81,7 +81,7 @@ class Scratch {
 /// Attributes of an event, in the order of ActivationState::attributes.
 enum Attribute : int { kId, kSource, kType, kSubject, kSession, kTime, kReceivedTime, kAttributeCount };
 
-/// The keys that events of one type were last seen with, in order: the next event probably has the same.
+/// The keys that events of one type were seen with, in order: the next event probably has them again, less some.
 struct Shape {
   struct Entry {
     std::string key;
@@ -90,11 +90,27 @@ struct Shape {
   std::vector<Entry> entries;
 };
 
+/// Numbers of event types that came lately, found without hashing the whole name.
+struct TypeCache {
+  struct Entry {
+    std::string type;
+    int number = -1;
+  };
+  std::array<Entry, 16> entries;
+
+  Entry& EntryOf(absl::string_view type) {
+    const size_t last = type.empty() ? 0 : static_cast<unsigned char>(type.back());
+    const size_t middle = type.empty() ? 0 : static_cast<unsigned char>(type[type.size() / 2]);
+    return entries[(type.size() + last * 3 + middle) % entries.size()];
+  }
+};
+
 struct ActivationState {
   const EnvironmentData* environment = nullptr;
   int version = -1;  ///< of the environment, that the vectors were made for
   std::array<Value, kAttributeCount> attributes;
   int type_number = 0;
+  TypeCache type_cache;
   absl::string_view data;
   std::vector<Value> slots;
   std::vector<Shape> shapes;  ///< by type number

@@ -59,21 +59,6 @@ Order OrderOf(double a, double b) {
   return a == b ? Order::kEqual : Order::kUnordered;
 }
 
-/// Exact, also where the int has no double of its own.
-Order OrderOf(int64_t a, double b) {
-  if (std::isnan(b)) return Order::kUnordered;
-  if (b >= 9223372036854775808.0) return Order::kLess;
-  if (b < -9223372036854775808.0) return Order::kGreater;
-  const auto whole = static_cast<int64_t>(b);
-  if (a != whole) return a < whole ? Order::kLess : Order::kGreater;
-  return OrderOf(0.0, b - static_cast<double>(whole));
-}
-
-Order Reverse(Order order) {
-  if (order == Order::kLess) return Order::kGreater;
-  return order == Order::kGreater ? Order::kLess : order;
-}
-
 }  // namespace
 
 absl::string_view ErrorName(ErrorCode code) {
@@ -135,14 +120,9 @@ bool Equals(const Value& a, const Value& b) {
 }
 
 Order Compare(const Value& a, const Value& b) {
-  if (a.kind() == Kind::kInt) {
-    if (b.kind() == Kind::kInt) return OrderOf(a.int_value(), b.int_value());
-    return b.kind() == Kind::kDouble ? OrderOf(a.int_value(), b.double_value()) : Order::kNone;
-  }
-  if (a.kind() == Kind::kDouble) {
-    if (b.kind() == Kind::kDouble) return OrderOf(a.double_value(), b.double_value());
-    return b.kind() == Kind::kInt ? Reverse(OrderOf(b.int_value(), a.double_value())) : Order::kNone;
-  }
+  if (a.kind() == Kind::kInt && b.kind() == Kind::kInt) return OrderOf(a.int_value(), b.int_value());
+  // As the reference does: an int beside a double is compared as the double next to it.
+  if (a.is_numeric() && b.is_numeric()) return OrderOf(a.AsDouble(), b.AsDouble());
   if (a.kind() != b.kind()) return Order::kNone;
   switch (a.kind()) {
     case Kind::kBool:

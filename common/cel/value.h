@@ -115,7 +115,7 @@ class Value {
 };
 static_assert(sizeof(Value) == 16 && std::is_trivially_copyable_v<Value>);
 
-/// CEL's ==: numbers by their mathematical value, other kinds only equal their own, deep for lists and structs; NaN equals
+/// CEL's ==: numbers by their value (an int beside a double as the double next to it), other kinds only equal their own, deep for lists and structs; NaN equals
 /// nothing. Neither may be an error.
 bool Equals(const Value& a, const Value& b);
 
