@@ -348,7 +348,11 @@ class Compiler {
   }
 
   bool PrepareZone(const Ast& ast, Node* node, size_t index) {
-    if (node->children.size() <= index || !node->children[index]->is_constant) return true;
+    if (node->children.size() <= index) return true;
+    if (!node->children[index]->is_constant) {
+      Fail(*ast.children[index], "a time zone must be a literal: \"Asia/Seoul\"");
+      return false;
+    }
     const Value& name = node->children[index]->constant;
     if (!name.is_string() || !FindZone(name.string_value(), &node->zone)) {
       Fail(*ast.children[index], absl::StrCat(name.DebugString(), " is not a time zone; write an IANA name (\"Asia/Seoul\") or "

@@ -201,19 +201,11 @@ Value Bucket(const Node& node, const Value* a, const ActivationState&) {
 
 int64_t FloorDivide(int64_t a, int64_t b) { return a / b - (a % b < 0 ? 1 : 0); }
 
-/// Finds the offset of the zone that argument number `index` names (UTC without one). False: there is no such zone.
-bool OffsetOf(const Node& node, const Value* a, int index, int64_t seconds, const ActivationState& state, int64_t* offset) {
-  *offset = 0;
-  if (static_cast<int>(node.children.size()) <= index) return true;
-  if (node.zone_slot >= 0) {
-    if (static_cast<size_t>(node.zone_slot) >= state.zones.size()) state.zones.resize(node.zone_slot + 1);
-    *offset = state.zones[node.zone_slot].At(node.zone, seconds);
-    return true;
-  }
-  absl::TimeZone zone;
-  if (!a[index].is_string() || !FindZone(a[index].string_value(), &zone)) return false;
-  *offset = zone.At(absl::FromUnixSeconds(seconds)).offset;
-  return true;
+/// Seconds east of UTC in the zone that the program names (UTC without one).
+int64_t OffsetOf(const Node& node, int64_t seconds, const ActivationState& state) {
+  if (node.zone_slot < 0) return 0;
+  if (static_cast<size_t>(node.zone_slot) >= state.zones.size()) state.zones.resize(node.zone_slot + 1);
+  return state.zones[node.zone_slot].At(node.zone, seconds);
 }
 
 enum class Part { kYear, kMonth, kDate, kDayOfMonth, kDayOfWeek, kDayOfYear, kHours, kMinutes, kSeconds, kMilliseconds };
@@ -244,9 +236,7 @@ Value TimePart(const Node& node, const Value* a, const ActivationState& state) {
   }
   if (a->kind() != Kind::kTimestamp) return NoOverload(node);
   const int64_t utc = FloorDivide(a->timestamp_us(), 1000000);
-  int64_t offset = 0;
-  if (!OffsetOf(node, a, 1, utc, state, &offset)) return Value::Error(ErrorCode::kInvalidArgument, "unknown time zone");
-  const int64_t local = utc + offset;
+  const int64_t local = utc + OffsetOf(node, utc, state);
   const int64_t day = FloorDivide(local, 86400);
   const int64_t second = local - day * 86400;
   switch (part) {
@@ -262,11 +252,7 @@ Value TimePart(const Node& node, const Value* a, const ActivationState& state) {
 /// truncate(time, unit, zone): where the civil minute, hour, day, week (Monday), month or year of `time` begins.
 Value Truncate(const Node& node, const Value* a, const ActivationState&) {
   if (a[0].kind() != Kind::kTimestamp || !a[1].is_string()) return NoOverload(node);
-  absl::TimeZone zone = node.children.size() < 3 ? absl::UTCTimeZone() : node.zone;
-  if (node.children.size() == 3 && node.zone_slot < 0 &&
-      (!a[2].is_string() || !FindZone(a[2].string_value(), &zone))) {
-    return Value::Error(ErrorCode::kInvalidArgument, "unknown time zone");
-  }
+  const absl::TimeZone zone = node.zone_slot < 0 ? absl::UTCTimeZone() : node.zone;
   const absl::Time time = absl::FromUnixMicros(a[0].timestamp_us());
   const absl::TimeZone::CivilInfo info = zone.At(time);
   const absl::string_view unit = a[1].string_value();

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/civil_time.h"
@@ -169,7 +170,8 @@ bool FindZone(absl::string_view name, absl::TimeZone* zone) {
     return true;
   }
   // The library also takes `localtime` and file names, which would make results depend on the machine.
-  if (name.empty() || name == "localtime" || name[0] == '/' || name[0] == ':' || name[0] == '.') return false;
+  const bool is_path = absl::StrContains(name, "..") || name.find_first_of("/:.") == 0;
+  if (name.empty() || name.size() > 64 || name == "localtime" || is_path) return false;
   return absl::LoadTimeZone(name, zone);
 }
 
