@@ -300,7 +300,7 @@ TEST(Cel, TimesInZones) {
       {"time.truncate('fortnight')", "line 1, column 15: `fortnight` is not a unit: minute, hour, day, week, month or year"},
       {"time.getHours('Asia/Soul')",
        "line 1, column 15: \"Asia/Soul\" is not a time zone; write an IANA name (\"Asia/Seoul\") or an offset (\"+09:00\")"},
-      {"time.getHours(data.name)", "line 1, column 15: a time zone must be a literal: \"Asia/Seoul\""},
+      {"time.getHours(data.name)", "line 1, column 20: a time zone must be a literal: \"Asia/Seoul\""},
       {"time.getHours('../passwd') == 1",
        "line 1, column 15: \"../passwd\" is not a time zone; write an IANA name (\"Asia/Seoul\") or an offset (\"+09:00\")"},
       {"duration('1d')", "error: cannot be converted: duration"},
