@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/http/address.h"
+#include "common/server/grpc_log.h"
 #include "common/server/tls.h"
 #include "common/status/status.h"
 
@@ -57,6 +58,7 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const Chan
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ChannelOptions& options) {
+  RouteGrpcLog();
   NARU_ASSIGN_OR_RETURN(const HostPort address, ParseHostPort(options.address));
   const bool tls = options.tls || !options.tls_ca.empty() || !options.tls_cert.empty();
   if (!options.api_key.empty() && !tls && !IsLoopbackHost(address.host)) {

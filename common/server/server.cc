@@ -6,15 +6,16 @@
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/support/server_interceptor.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/log/log.h"
 #include "common/metrics/metrics.h"
 #include "common/server/call_telemetry.h"
+#include "common/server/grpc_log.h"
 #include "common/server/key_check.h"
 #include "common/server/listener.h"
 #include "common/server/status_pages.h"
@@ -30,12 +31,14 @@ constexpr char kReflectionService[] = "grpc.reflection.v1alpha.ServerReflection"
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMinClientPingMs = 10'000;
 
-// Reflection for this server only; the library's own way turns it on for all of the process.
-class ReflectionOption : public grpc::ServerBuilderOption {
+// The library turns reflection on for all servers of the process; this takes it out of one.
+class NoReflection : public grpc::ServerBuilderOption {
  public:
   void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
-    plugins->push_back(std::make_unique<grpc::reflection::ProtoServerReflectionPlugin>());
+    plugins->erase(std::remove_if(plugins->begin(), plugins->end(),
+                                  [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; }),
+                   plugins->end());
   }
 };
 
@@ -131,9 +134,11 @@ absl::Status Server::State::StartGrpc() {
     credentials->SetAuthMetadataProcessor(MakeKeyCheck(dependencies.keys, &scopes, &telemetry));
   }
   NARU_RETURN_IF_ERROR(listener.Open(options.listen));
+  RouteGrpcLog();
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetLimits(options, &builder);
-  if (options.reflection) builder.SetOption(std::make_unique<ReflectionOption>());
+  if (!options.reflection) builder.SetOption(std::make_unique<NoReflection>());
   for (grpc::Service* service : services) builder.RegisterService(service);
   if (generic != nullptr) builder.RegisterCallbackGenericService(generic);
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;

@@ -1,0 +1,77 @@
+#include "common/server/test_certificates.h"
+
+#include <openssl/bio.h>
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include <cstdlib>
+#include <memory>
+
+#include "common/clock/clock.h"
+
+namespace naru {
+namespace {
+
+using KeyPtr = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
+using CertPtr = std::unique_ptr<X509, decltype(&X509_free)>;
+
+void AddExtension(X509* cert, int nid, const char* value) {
+  X509_EXTENSION* extension = X509V3_EXT_conf_nid(nullptr, nullptr, nid, value);
+  if (extension == nullptr) std::abort();
+  X509_add_ext(cert, extension, -1);
+  X509_EXTENSION_free(extension);
+}
+
+CertPtr MakeCertificate(const char* name, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key) {
+  CertPtr cert(X509_new(), &X509_free);
+  X509_set_version(cert.get(), 2);
+  ASN1_INTEGER_set(X509_get_serialNumber(cert.get()), static_cast<long>(Random::System()->Next() >> 34));
+  X509_gmtime_adj(X509_getm_notBefore(cert.get()), -3600);
+  X509_gmtime_adj(X509_getm_notAfter(cert.get()), 24 * 3600);
+  X509_set_pubkey(cert.get(), key);
+  X509_NAME_add_entry_by_txt(X509_get_subject_name(cert.get()), "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>(name), -1, -1, 0);
+  X509_set_issuer_name(cert.get(), X509_get_subject_name(issuer == nullptr ? cert.get() : issuer));
+  if (issuer == nullptr) {
+    AddExtension(cert.get(), NID_basic_constraints, "critical,CA:TRUE");
+  } else {
+    AddExtension(cert.get(), NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1");
+  }
+  X509_sign(cert.get(), issuer_key, EVP_sha256());
+  return cert;
+}
+
+std::string Text(BIO* bio) {
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio, &data);
+  std::string text(data, static_cast<size_t>(size));
+  BIO_free(bio);
+  return text;
+}
+
+std::string Pem(X509* cert) {
+  BIO* bio = BIO_new(BIO_s_mem());
+  PEM_write_bio_X509(bio, cert);
+  return Text(bio);
+}
+
+std::string Pem(EVP_PKEY* key) {
+  BIO* bio = BIO_new(BIO_s_mem());
+  PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr);
+  return Text(bio);
+}
+
+}  // namespace
+
+TestCertificates MakeTestCertificates(const testing::TempDir& dir) {
+  const KeyPtr ca_key(EVP_EC_gen("P-256"), &EVP_PKEY_free);
+  const KeyPtr key(EVP_EC_gen("P-256"), &EVP_PKEY_free);
+  const CertPtr ca = MakeCertificate("Naru test authority", ca_key.get(), nullptr, ca_key.get());
+  const CertPtr cert = MakeCertificate("localhost", key.get(), ca.get(), ca_key.get());
+  return {dir.Write("ca.pem", Pem(ca.get())), dir.Write("cert.pem", Pem(cert.get())),
+          dir.Write("key.pem", Pem(key.get()))};
+}
+
+}  // namespace naru
