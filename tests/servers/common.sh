@@ -23,18 +23,14 @@ take_free_port() {
 run_server() {
   local workdir=$1 log=$2
   shift 2
-  nohup "$@" >>"$log" 2>&1 </dev/null &
+  # A session of its own: who starts servers through a script may end the script's whole process group afterwards.
+  setsid nohup "$@" >>"$log" 2>&1 </dev/null &
   server_pid=$!
   echo "$server_pid" >"$workdir/pid"
   if [ -n "${NARU_SERVER_OWNER:-}" ]; then
     # Polling, because a process that is killed tells nobody. The port locks are not for this one to hold.
-    (
-      exec 7>&- 8>&- 9>&-
-      while kill -0 "$server_pid" 2>/dev/null; do
-        kill -0 "$NARU_SERVER_OWNER" 2>/dev/null || kill -9 "$server_pid"
-        sleep 1
-      done
-    ) >/dev/null 2>&1 </dev/null &
+    setsid bash -c 'while kill -0 "$1" 2>/dev/null; do kill -0 "$2" 2>/dev/null || kill -9 "$1"; sleep 1; done' \
+      watch "$server_pid" "$NARU_SERVER_OWNER" >/dev/null 2>&1 </dev/null 7>&- 8>&- 9>&- &
   fi
 }
 
