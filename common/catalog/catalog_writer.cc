@@ -205,8 +205,7 @@ absl::Status ResourceNotFound(const Snapshot& snapshot, absl::string_view kind, 
   const std::vector<std::string>& kinds = ResourceKinds();
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
     return MakeError(absl::StatusCode::kNotFound, "KIND_NOT_FOUND",
-                     absl::StrCat("there is no kind `", kind, "`", DidYouMean(kind, kinds),
-                                  " There are: ", absl::StrJoin(kinds, ", ")));
+                     absl::StrCat("there is no kind `", kind, "`", DidYouMean(kind, kinds)));
   }
   std::vector<std::string> names;
   for (const v1::Resource* resource : snapshot.List(kind)) names.push_back(resource->metadata().name());
@@ -214,8 +213,8 @@ absl::Status ResourceNotFound(const Snapshot& snapshot, absl::string_view kind, 
     if (resource->kind() == kind) names.push_back(resource->metadata().name());
   }
   return MakeError(absl::StatusCode::kNotFound, "RESOURCE_NOT_FOUND",
-                   absl::StrCat("there is no ", kind, " `", name, "`", DidYouMean(name, names), " `naru get ", kind,
-                                "` lists them"));
+                   absl::StrCat("there is no ", kind, " `", name, "`", DidYouMean(name, names), " (`naru get ", kind,
+                                "` lists all)"));
 }
 
 }  // namespace naru::catalog

@@ -137,8 +137,7 @@ const FieldDescriptor* FindKind(absl::string_view word) {
 
 absl::Status NotFound(absl::string_view what, absl::string_view word, const std::vector<std::string>& words) {
   return MakeError(absl::StatusCode::kNotFound, "NOTHING_TO_EXPLAIN",
-                   absl::StrCat("there is no ", what, " `", word, "`", DidYouMean(word, words),
-                                " There are: ", absl::StrJoin(words, ", ")));
+                   absl::StrCat("there is no ", what, " `", word, "`", DidYouMean(word, words)));
 }
 
 }  // namespace

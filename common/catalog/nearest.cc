@@ -5,11 +5,13 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace naru::catalog {
 namespace {
 
 constexpr size_t kMaxBytes = 256;
+constexpr size_t kMaxListed = 30;
 
 double ReplaceCost(char a, char b) {
   if (a == b) return 0;
@@ -52,8 +54,11 @@ std::string Nearest(absl::string_view word, const std::vector<std::string>& cand
 }
 
 std::string DidYouMean(absl::string_view word, const std::vector<std::string>& candidates) {
+  if (candidates.empty()) return "";
   const std::string nearest = Nearest(word, candidates);
-  return nearest.empty() ? "" : absl::StrCat("; did you mean \"", nearest, "\"?");
+  if (!nearest.empty()) return absl::StrCat("; did you mean \"", nearest, "\"?");
+  if (candidates.size() > kMaxListed) return "";
+  return absl::StrCat("; known: ", absl::StrJoin(candidates, ", "));
 }
 
 }  // namespace naru::catalog

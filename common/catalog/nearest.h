@@ -15,7 +15,7 @@ double EditDistance(absl::string_view a, absl::string_view b);
 /// The candidate nearest to `word`, when it is near enough to be meant (a third of the letters may differ); else empty.
 std::string Nearest(absl::string_view word, const std::vector<std::string>& candidates);
 
-/// `; did you mean "minimum"?`, or empty.
+/// `; did you mean "minimum"?`; where none is near enough, all of them: `; known: minimum, maximum`; empty without any.
 std::string DidYouMean(absl::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace naru::catalog

@@ -31,7 +31,7 @@ using google::protobuf::Timestamp;
 using google::protobuf::Value;
 
 constexpr char kApiVersion[] = "naru.dev/v1";
-constexpr double kExactInteger = 9007199254740992.0;  // 2^53
+constexpr int64_t kExactInteger = int64_t{1} << 53;
 constexpr size_t kMaxProblems = 1000;
 
 std::string Describe(const YamlNode& node) {
@@ -141,8 +141,7 @@ const FieldDescriptor* Reader::ReadKind(v1::Resource* resource) {
   const FieldDescriptor* spec = SpecField(resource->kind());
   if (spec == nullptr) {
     Problem(*node, "kind", absl::StrCat("there is no kind \"", resource->kind(), "\"",
-                                        DidYouMean(resource->kind(), ResourceKinds()), " Kinds: ",
-                                        absl::StrJoin(ResourceKinds(), ", ")));
+                                        DidYouMean(resource->kind(), ResourceKinds())));
   }
   return spec;
 }
@@ -162,8 +161,7 @@ void Reader::ReadTop(v1::Resource* resource, const FieldDescriptor* spec) {
     } else if (key.text == "apiVersion" || key.text == "metadata" || key.text == "tests") {
       ReadField(value, key.text, FindFieldByWord(*descriptor, key.text), resource);
     } else {
-      Problem(key, "", absl::StrCat("unknown key \"", key.text, "\"", DidYouMean(key.text, kWords),
-                                    " Known: ", absl::StrJoin(kWords, ", ")));
+      Problem(key, "", absl::StrCat("unknown key \"", key.text, "\"", DidYouMean(key.text, kWords)));
     }
   }
 }
@@ -215,11 +213,9 @@ void Reader::ReadEntry(const YamlNode& key, const YamlNode& node, const std::str
   const Descriptor& descriptor = *message->GetDescriptor();
   const FieldDescriptor* field = FindFieldByWord(descriptor, key.text);
   if (field == nullptr) {
-    const std::vector<std::string> words = FieldWords(descriptor);
     Problem(key, path,
             key.text == "<<" ? std::string("merge keys (<<) are not supported; repeat the fields")
-                             : absl::StrCat("unknown key \"", key.text, "\"", DidYouMean(key.text, words),
-                                            " Known: ", absl::StrJoin(words, ", ")));
+                             : absl::StrCat("unknown key \"", key.text, "\"", DidYouMean(key.text, FieldWords(descriptor))));
     return;
   }
   const std::string child = absl::StrCat(path, ".", FieldWord(*field));
@@ -440,7 +436,7 @@ void Reader::ReadValueScalar(const YamlNode& node, const std::string& path, Valu
       value->set_string_value(node.text);
       return;
     case ScalarKind::kInteger:
-      if (scalar.overflows || std::abs(scalar.number) > kExactInteger) {
+      if (scalar.overflows || std::abs(scalar.integer) > kExactInteger) {
         Problem(node, path, absl::StrCat("`", node.text, "` is beyond 2^53, where numbers of data are no longer exact; "
                                          "put it in quotes to have a string"));
         return;

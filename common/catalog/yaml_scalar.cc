@@ -118,10 +118,23 @@ bool AnyNeedsEscape(absl::string_view text, absl::string_view but) {
   return false;
 }
 
+// `90s`, `1h30m`: numbers and units, which no reader takes for anything else.
+bool IsDuration(absl::string_view text) {
+  while (!text.empty()) {
+    const size_t digits = CountDigits(text);
+    size_t end = digits;
+    while (end < text.size() && absl::ascii_islower(text[end])) ++end;
+    if (digits == 0 || end == digits) return false;
+    text.remove_prefix(end);
+  }
+  return true;
+}
+
 bool IsPlainSafe(absl::string_view text) {
   if (text.empty() || text.size() > 200 || ResolvePlain(text).kind != ScalarKind::kString || MisreadByOthers(text)) {
     return false;
   }
+  if (IsDuration(text)) return true;
   const char first = text[0];
   if (!absl::ascii_isalpha(first) && first != '_' && static_cast<unsigned char>(first) < 0x80) return false;
   if (text.back() == ' ') return false;

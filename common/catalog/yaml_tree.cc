@@ -34,26 +34,35 @@ class Positions {
       if (text_[i] == '\n') starts_.push_back(i + 1);
     }
   }
-  Position At(const YAML::Mark& mark) const {
+  Position At(const YAML::Mark& mark) {
     if (mark.is_null() || mark.line < 0) return {first_line_, 1};
-    Position position{first_line_ + mark.line, 1};
-    if (static_cast<size_t>(mark.line) >= starts_.size()) return position;
-    const size_t start = starts_[mark.line];
-    for (size_t i = start; i < text_.size() && i < start + static_cast<size_t>(mark.column); ++i) {
-      if ((static_cast<unsigned char>(text_[i]) & 0xC0) != 0x80) ++position.column;
+    if (static_cast<size_t>(mark.line) >= starts_.size()) return {first_line_ + mark.line, 1};
+    const size_t target = starts_[mark.line] + static_cast<size_t>(mark.column);
+    // Marks mostly come in order: going on from the last one keeps a document of one long line from being read over and
+    // over.
+    if (mark.line != last_line_ || target < last_byte_) {
+      last_line_ = mark.line;
+      last_byte_ = starts_[mark.line];
+      last_column_ = 1;
     }
-    return position;
+    for (; last_byte_ < text_.size() && last_byte_ < target; ++last_byte_) {
+      if ((static_cast<unsigned char>(text_[last_byte_]) & 0xC0) != 0x80) ++last_column_;
+    }
+    return {first_line_ + mark.line, last_column_};
   }
 
  private:
   absl::string_view text_;
   int first_line_;
-  std::vector<size_t> starts_;
+  std::vector<size_t> starts_;  // of each line, in bytes
+  int last_line_ = -1;
+  size_t last_byte_ = 0;
+  int last_column_ = 1;
 };
 
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(const Positions& positions, YamlTree* tree) : positions_(positions), tree_(tree) {}
+  TreeBuilder(Positions* positions, YamlTree* tree) : positions_(positions), tree_(tree) {}
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     // The library ends a document where it cannot go on, and would take the rest for a new one.
@@ -102,7 +111,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
     YamlNode node;
     node.kind = kind;
-    node.position = positions_.At(mark);
+    node.position = positions_->At(mark);
     static constexpr absl::string_view kCore = "tag:yaml.org,2002:";
     const absl::string_view name = absl::StripPrefix(tag, kCore);
     if (tag != "?" && tag != "!" && !tag.empty() && name != "str" && name != "map" && name != "seq") node.tag = tag;
@@ -139,7 +148,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
-  const Positions& positions_;
+  Positions* positions_;
   YamlTree* tree_;
   std::vector<Open> open_;
   std::map<YAML::anchor_t, int> anchors_;
@@ -227,11 +236,11 @@ bool ParseYamlDocument(const YamlDocumentText& document, YamlTree* tree, FilePro
                                     " are allowed");
     return false;
   }
-  const Positions positions(document);
+  Positions positions(document);
   try {
     std::istringstream stream(document.text);
     YAML::Parser parser(stream);
-    TreeBuilder builder(positions, tree);
+    TreeBuilder builder(&positions, tree);
     while (parser.HandleNextDocument(builder)) {
     }
     return true;
