@@ -22,7 +22,7 @@ Generations::Generations(std::string directory, uint64_t key_fingerprint, size_t
     : directory_(std::move(directory)),
       key_fingerprint_(key_fingerprint),
       small_run_(small_run),
-      runs_(std::make_shared<RunList>()) {}
+      runs_(std::make_shared<RunSet>(RunList())) {}
 
 std::string Generations::PathOf(uint64_t first, uint64_t last) const {
   return absl::StrCat(directory_, "/", absl::StrFormat("%016x-%016x.ids", first, last));
@@ -54,21 +54,21 @@ absl::Status Generations::Load(std::vector<std::string>* notes) {
     if (a->info().first_sequence != b->info().first_sequence) return a->info().first_sequence < b->info().first_sequence;
     return a->info().last_sequence > b->info().last_sequence;
   });
-  auto kept = std::make_shared<RunList>();
+  RunList kept;
   for (auto& run : found) {
     // A merged run covers its inputs, which a crash may have left behind.
-    if (!kept->empty() && run->info().last_sequence <= kept->back()->info().last_sequence) {
+    if (!kept.empty() && run->info().last_sequence <= kept.back()->info().last_sequence) {
       run->MarkObsolete();
     } else {
-      kept->push_back(run);
+      kept.push_back(run);
     }
   }
   MutexLock lock(&mu_);
-  runs_ = std::move(kept);
+  runs_ = std::make_shared<RunSet>(std::move(kept));
   return absl::OkStatus();
 }
 
-std::shared_ptr<const RunList> Generations::runs() const {
+std::shared_ptr<const RunSet> Generations::runs() const {
   MutexLock lock(&mu_);
   return runs_;
 }
@@ -81,9 +81,9 @@ absl::Status Generations::Add(const std::vector<IdEntry>& entries, RunInfo info)
   NARU_RETURN_IF_ERROR(writer->Finish(std::move(info)));
   NARU_ASSIGN_OR_RETURN(std::shared_ptr<IdRun> run, IdRun::Open(path));
   MutexLock lock(&mu_);
-  auto next = std::make_shared<RunList>(*runs_);
-  next->push_back(std::move(run));
-  runs_ = std::move(next);
+  RunList next = runs_->runs;
+  next.push_back(std::move(run));
+  runs_ = std::make_shared<RunSet>(std::move(next));
   return absl::OkStatus();
 }
 
@@ -95,29 +95,30 @@ int Generations::TierOf(const IdRun& run) const {
 }
 
 absl::StatusOr<bool> Generations::MergeOnce(uint32_t keep_from_s) {
-  const std::shared_ptr<const RunList> current = runs();
+  const std::shared_ptr<const RunSet> held = runs();
+  const RunList& current = held->runs;
   // Newest first: these are the smallest.
-  size_t end = current->size();
+  size_t end = current.size();
   while (end > 0) {
-    const int tier = TierOf(*(*current)[end - 1]);
+    const int tier = TierOf(*current[end - 1]);
     size_t begin = end - 1;
-    while (begin > 0 && TierOf(*(*current)[begin - 1]) == tier) --begin;
+    while (begin > 0 && TierOf(*current[begin - 1]) == tier) --begin;
     if (end - begin >= (tier == 0 ? kMergeSmall : kMergeLarge)) {
       const size_t stop = begin + kMergeSmall;
-      const RunList inputs(current->begin() + begin, current->begin() + stop);
+      const RunList inputs(current.begin() + begin, current.begin() + stop);
       const std::string path = PathOf(inputs.front()->info().first_sequence, inputs.back()->info().last_sequence);
       NARU_RETURN_IF_ERROR(MergeRuns(inputs, keep_from_s, path));
       NARU_ASSIGN_OR_RETURN(std::shared_ptr<IdRun> merged, IdRun::Open(path));
       MutexLock lock(&mu_);
       // Others only add at the end meanwhile, so the inputs are still where they were.
-      auto next = std::make_shared<RunList>(*runs_);
+      RunList next = runs_->runs;
       for (const auto& input : inputs) {
         damaged_before_ += input->damaged_pages();
         input->MarkObsolete();
       }
-      next->erase(next->begin() + begin, next->begin() + stop);
-      next->insert(next->begin() + begin, std::move(merged));
-      runs_ = std::move(next);
+      next.erase(next.begin() + begin, next.begin() + stop);
+      next.insert(next.begin() + begin, std::move(merged));
+      runs_ = std::make_shared<RunSet>(std::move(next));
       return true;
     }
     end = begin;
@@ -127,23 +128,23 @@ absl::StatusOr<bool> Generations::MergeOnce(uint32_t keep_from_s) {
 
 void Generations::Expire(uint32_t keep_from_s) {
   MutexLock lock(&mu_);
-  auto next = std::make_shared<RunList>();
-  for (const auto& run : *runs_) {
+  RunList next;
+  for (const auto& run : runs_->runs) {
     // The newest run stays: its name says where the sequence goes on.
-    if (run->info().max_time_s >= keep_from_s || run == runs_->back()) {
-      next->push_back(run);
+    if (run->info().max_time_s >= keep_from_s || run == runs_->runs.back()) {
+      next.push_back(run);
     } else {
       damaged_before_ += run->damaged_pages();
       run->MarkObsolete();
     }
   }
-  if (next->size() != runs_->size()) runs_ = std::move(next);
+  if (next.size() != runs_->runs.size()) runs_ = std::make_shared<RunSet>(std::move(next));
 }
 
 int64_t Generations::damaged_pages() const {
   MutexLock lock(&mu_);
   int64_t sum = damaged_before_;
-  for (const auto& run : *runs_) sum += run->damaged_pages();
+  for (const auto& run : runs_->runs) sum += run->damaged_pages();
   return sum;
 }
 

@@ -15,6 +15,15 @@ namespace naru::dedup {
 
 using RunList = std::vector<std::shared_ptr<IdRun>>;
 
+/// The runs of one moment, with what is looked at for every id kept together.
+struct RunSet {
+  explicit RunSet(RunList runs_in) : runs(std::move(runs_in)) {
+    for (const auto& run : runs) filters.push_back(run->filter().view());
+  }
+  const RunList runs;                  ///< oldest first
+  std::vector<IdFilter::View> filters;  ///< of each run
+};
+
 /// Runs by ascending sequence; their ranges never overlap. Thread-safe; Merge and Expire from one thread.
 class Generations {
  public:
@@ -25,7 +34,7 @@ class Generations {
   absl::Status Load(std::vector<std::string>* notes);
 
   /// The runs as they are now; immutable, cheap.
-  std::shared_ptr<const RunList> runs() const;
+  std::shared_ptr<const RunSet> runs() const;
 
   /// Writes sorted entries as a new, newest run.
   absl::Status Add(const std::vector<IdEntry>& entries, RunInfo info);
@@ -44,7 +53,7 @@ class Generations {
   const uint64_t key_fingerprint_;
   const size_t small_run_;
   mutable Mutex mu_;
-  std::shared_ptr<const RunList> runs_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<const RunSet> runs_ ABSL_GUARDED_BY(mu_);
   int64_t damaged_before_ ABSL_GUARDED_BY(mu_) = 0;  // pages of runs that are gone
 };
 

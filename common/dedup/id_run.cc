@@ -113,7 +113,7 @@ absl::StatusOr<std::shared_ptr<IdRun>> IdRun::Open(const std::string& path) {
       !ReadAt(run->fd_, run->first_keys_.data(), header.pages * sizeof(uint64_t), tail + filter.size())) {
     return IoError("cannot read", path);
   }
-  run->filter_ = std::make_unique<IdFilter>(std::move(filter));
+  run->filter_ = std::make_unique<IdFilter>(filter);
   if (TailChecksum(*run->filter_, run->first_keys_) != header.tail_checksum) return Damaged(path, "damaged filter");
   // Looked up at random: reading ahead would only push other things out of the page cache.
   posix_fadvise(run->fd_, 0, 0, POSIX_FADV_RANDOM);

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <cstring>
 #include <new>
 
 namespace naru::dedup {
@@ -63,6 +64,11 @@ bool IdTable::Erase(const IdHash& hash, uint32_t sequence) {
   entries_[hole] = IdEntry();
   --size_;
   return true;
+}
+
+void IdTable::Clear() {
+  std::memset(static_cast<void*>(entries_), 0, bytes_);
+  size_ = 0;
 }
 
 std::vector<IdEntry> IdTable::Sorted() const {

@@ -16,8 +16,8 @@ struct IdEntry {
   uint32_t time_s = 0;  ///< seconds since 1970; 0 = no entry
 };
 
-/// Slots are taken in the order of the hash, so that reading them out is nearly sorted already. Memory is taken from the
-/// system as slots are used first (16 + 4 bytes each), all of it given back by the destructor. Not thread-safe.
+/// Slots are taken in the order of the hash, so that reading them out is nearly sorted already. A slot is 16 + 4 bytes, taken
+/// from the system when it is first used. Not thread-safe.
 class IdTable {
  public:
   /// Room for 2^slot_bits entries. The caller keeps it at most three quarters full.
@@ -45,6 +45,8 @@ class IdTable {
   size_t slots() const { return mask_ + 1; }
   /// All entries, ascending by (hi, lo).
   std::vector<IdEntry> Sorted() const;
+  /// Takes everything out, and keeps the memory.
+  void Clear();
 
   uint64_t first_sequence = 0;  ///< batches that put ids in, kept by the owner
   uint64_t last_sequence = 0;

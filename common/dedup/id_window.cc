@@ -79,7 +79,7 @@ struct IdWindow::State {
   }
   bool FindAndPut(const Candidate& candidate, uint32_t time_s, PendingBatch* batch,
                   std::vector<std::shared_ptr<PendingBatch>>* waits_for) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  void FindOnDisk(const RunList& runs, absl::Span<const Candidate> candidates, uint32_t time_s,
+  void FindOnDisk(const RunSet& set, absl::Span<const Candidate> candidates, uint32_t time_s,
                   absl::Span<Answer> answers, std::vector<IdHash>* found);
   uint32_t KeepFrom() const {
     const int64_t now_s = options.clock->NowMicros() / 1'000'000;
@@ -94,11 +94,13 @@ struct IdWindow::State {
   mutable Mutex mu;
   CondVar sealer_wakes, merger_wakes, idle;
   std::shared_ptr<IdTable> active ABSL_GUARDED_BY(mu);
+  std::shared_ptr<IdTable> spare ABSL_GUARDED_BY(mu);  // empty, its memory in place: taking over costs nothing
   std::deque<FullTable> full ABSL_GUARDED_BY(mu);  // oldest first
   uint64_t last_sequence ABSL_GUARDED_BY(mu) = 0;
   std::map<uint64_t, std::shared_ptr<PendingBatch>> in_flight ABSL_GUARDED_BY(mu);
   bool stopping ABSL_GUARDED_BY(mu) = false;
   bool merge_wanted ABSL_GUARDED_BY(mu) = true;
+  bool sealing ABSL_GUARDED_BY(mu) = false;
   bool merging ABSL_GUARDED_BY(mu) = false;
   std::atomic<int64_t> disk_lookups{0};
   std::atomic<int64_t> false_positives{0};
@@ -109,10 +111,10 @@ absl::StatusOr<std::unique_ptr<IdWindow>> IdWindow::Open(IdWindowOptions options
   const HashKey key = options.key;
   auto state = std::make_unique<State>(std::move(options), IdHasher(key).fingerprint());
   NARU_RETURN_IF_ERROR(state->generations.Load(notes));
-  const std::shared_ptr<const RunList> runs = state->generations.runs();
+  const std::shared_ptr<const RunSet> runs = state->generations.runs();
   {
     MutexLock lock(&state->mu);
-    if (!runs->empty()) state->last_sequence = runs->back()->info().last_sequence;
+    if (!runs->runs.empty()) state->last_sequence = runs->runs.back()->info().last_sequence;
     state->opened_sequence = state->last_sequence;
     state->Rotate();
   }
@@ -138,8 +140,8 @@ IdWindow::~IdWindow() {
 uint64_t IdWindow::sealed_sequence() const { return state_->opened_sequence; }
 
 std::string IdWindow::sealed_note() const {
-  const std::shared_ptr<const RunList> runs = state_->generations.runs();
-  return runs->empty() ? "" : runs->back()->info().note;
+  const std::shared_ptr<const RunSet> runs = state_->generations.runs();
+  return runs->runs.empty() ? "" : runs->runs.back()->info().note;
 }
 
 // --- Tables --------------------------------------------------------------------------------------------------------
@@ -149,7 +151,8 @@ void IdWindow::State::Rotate() {
     full.push_back(FullTable{active, options.note ? options.note() : ""});
     sealer_wakes.Signal();
   }
-  active = std::make_shared<IdTable>(options.slot_bits);
+  active = spare != nullptr ? std::move(spare) : std::make_shared<IdTable>(options.slot_bits);
+  spare = nullptr;
   active->first_sequence = last_sequence + 1;
   active->last_sequence = last_sequence;
 }
@@ -220,7 +223,7 @@ bool IdWindow::State::FindAndPut(const Candidate& candidate, uint32_t time_s, Pe
 absl::StatusOr<CheckedBatch> IdWindow::Check(absl::Span<const Candidate> candidates, uint32_t time_s,
                                              absl::Span<Answer> answers) {
   CheckedBatch checked;
-  std::shared_ptr<const RunList> runs;
+  std::shared_ptr<const RunSet> runs;
   {
     MutexLock lock(&state_->mu);
     NARU_RETURN_IF_ERROR(state_->MakeRoom(candidates.size(), time_s));
@@ -258,9 +261,10 @@ absl::StatusOr<CheckedBatch> IdWindow::Check(absl::Span<const Candidate> candida
 }
 
 // Outside the lock: runs are immutable, and this may read from disk.
-void IdWindow::State::FindOnDisk(const RunList& runs, absl::Span<const Candidate> candidates, uint32_t time_s,
+void IdWindow::State::FindOnDisk(const RunSet& set, absl::Span<const Candidate> candidates, uint32_t time_s,
                                  absl::Span<Answer> answers, std::vector<IdHash>* found) {
-  if (runs.empty()) return;
+  const absl::Span<const IdFilter::View> filters = set.filters;
+  if (filters.empty()) return;
   std::vector<FilterProbe> probes;
   probes.reserve(kGroup);
   for (size_t start = 0; start < candidates.size(); start += kGroup) {
@@ -268,14 +272,14 @@ void IdWindow::State::FindOnDisk(const RunList& runs, absl::Span<const Candidate
     probes.clear();
     for (size_t i = start; i < end; ++i) {
       probes.emplace_back(candidates[i].id);
-      for (const auto& run : runs) run->filter().Prefetch(probes.back());
+      for (const IdFilter::View& filter : filters) filter.Prefetch(probes.back());
     }
     for (size_t i = start; i < end; ++i) {
       if (answers[i] != Answer::kNew) continue;
-      for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
-        if (!(*run)->filter().MayContain(probes[i - start])) continue;
+      for (size_t f = filters.size(); f-- > 0;) {
+        if (!filters[f].MayContain(probes[i - start])) continue;
         disk_lookups.fetch_add(1, std::memory_order_relaxed);
-        const std::optional<uint32_t> seen_s = (*run)->Find(candidates[i].id);
+        const std::optional<uint32_t> seen_s = set.runs[f]->Find(candidates[i].id);
         if (!seen_s.has_value()) {
           false_positives.fetch_add(1, std::memory_order_relaxed);
           continue;
@@ -341,6 +345,7 @@ bool IdWindow::State::SealOne() {
     MutexLock lock(&mu);
     if (full.empty() || full.front().table->last_sequence > Watermark()) return false;
     oldest = full.front();
+    sealing = true;
   }
   // Nobody writes to it any more: its batches are resolved, and new ids go to the active one.
   RunInfo info;
@@ -358,6 +363,12 @@ bool IdWindow::State::SealOne() {
     merge_wanted = true;
     merger_wakes.Signal();
   }
+  // Batches that put ids into it may still be held by those who wait for them, but nobody touches the table through them.
+  oldest.table->Clear();
+  {
+    MutexLock lock(&mu);
+    if (spare == nullptr) spare = std::move(oldest.table);
+  }
   if (options.sealed) options.sealed(info.last_sequence);
   return true;
 }
@@ -366,6 +377,7 @@ void IdWindow::State::Seal() {
   while (true) {
     const bool worked = SealOne();
     MutexLock lock(&mu);
+    sealing = false;
     if (full.empty()) idle.SignalAll();
     if (stopping) return;
     // The time limit is for retrying after an error; progress is signalled.
@@ -395,7 +407,7 @@ void IdWindow::State::Merge() {
 
 void IdWindow::WaitForBackgroundWork() {
   MutexLock lock(&state_->mu);
-  while (!state_->full.empty() || state_->merge_wanted || state_->merging) {
+  while (!state_->full.empty() || state_->sealing || state_->merge_wanted || state_->merging) {
     state_->sealer_wakes.Signal();
     state_->merger_wakes.Signal();
     state_->idle.WaitFor(&state_->mu, std::chrono::milliseconds(100));
@@ -404,19 +416,20 @@ void IdWindow::WaitForBackgroundWork() {
 
 IdWindowStats IdWindow::stats() const {
   IdWindowStats stats;
-  const std::shared_ptr<const RunList> runs = state_->generations.runs();
-  for (const auto& run : *runs) {
+  const std::shared_ptr<const RunSet> runs = state_->generations.runs();
+  for (const auto& run : runs->runs) {
     stats.ids += static_cast<int64_t>(run->info().count);
     stats.memory_bytes += static_cast<int64_t>(run->memory_bytes());
     stats.disk_bytes += static_cast<int64_t>(run->pages()) * 4096 + static_cast<int64_t>(run->memory_bytes());
   }
-  stats.runs = static_cast<int64_t>(runs->size());
+  stats.runs = static_cast<int64_t>(runs->runs.size());
   stats.disk_lookups = state_->disk_lookups;
   stats.false_positives = state_->false_positives;
   stats.damaged_pages = state_->generations.damaged_pages();
   MutexLock lock(&state_->mu);
   stats.ids += static_cast<int64_t>(state_->active->size());
   stats.memory_bytes += static_cast<int64_t>(state_->active->slots()) * 20;
+  if (state_->spare != nullptr) stats.memory_bytes += static_cast<int64_t>(state_->spare->slots()) * 20;
   for (const auto& full : state_->full) {
     stats.ids += static_cast<int64_t>(full.table->size());
     stats.memory_bytes += static_cast<int64_t>(full.table->slots()) * 20;
