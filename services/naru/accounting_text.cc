@@ -1,0 +1,41 @@
+#include "services/naru/accounting_text.h"
+
+#include "absl/strings/str_cat.h"
+#include "naru/ingest/v1/ingest.pb.h"
+#include "services/naru/json_text.h"
+#include "services/naru/terminal.h"
+
+namespace naru::cli {
+
+std::string AccountingLine(const ingest::v1::Accounting& accounting) {
+  std::string line = absl::StrCat("received ", WithThousands(accounting.received_count()), " = accepted ",
+                                  WithThousands(accounting.accepted_count()), " + duplicate ",
+                                  WithThousands(accounting.duplicate_count()), " + rejected ",
+                                  WithThousands(accounting.rejected_count()));
+  std::string reasons;
+  for (const auto& reason : accounting.rejected_by_reason()) {
+    absl::StrAppend(&reasons, reasons.empty() ? "" : ", ", ingest::v1::RejectReason_Name(reason.reason()), " ",
+                    WithThousands(reason.count()));
+  }
+  if (!reasons.empty()) absl::StrAppend(&line, " (", reasons, ")");
+  if (accounting.replayed_count() > 0) absl::StrAppend(&line, "; replayed ", WithThousands(accounting.replayed_count()));
+  if (accounting.filtered_count() > 0) absl::StrAppend(&line, "; filtered ", WithThousands(accounting.filtered_count()));
+  return line;
+}
+
+std::string AccountingJson(const ingest::v1::Accounting& accounting) {
+  JsonObject reasons;
+  for (const auto& reason : accounting.rejected_by_reason()) {
+    reasons.Add(ingest::v1::RejectReason_Name(reason.reason()), reason.count());
+  }
+  JsonObject types;
+  for (const auto& type : accounting.accepted_by_type()) types.Add(type.type(), type.count());
+  JsonObject json;
+  json.Add("received", accounting.received_count()).Add("accepted", accounting.accepted_count());
+  json.Add("duplicate", accounting.duplicate_count()).Add("rejected", accounting.rejected_count());
+  json.Add("filtered", accounting.filtered_count()).Add("replayed", accounting.replayed_count());
+  json.AddRaw("rejected_by_reason", reasons.Text()).AddRaw("accepted_by_type", types.Text());
+  return json.Text();
+}
+
+}  // namespace naru::cli

@@ -1,0 +1,19 @@
+// The accounting: where every event went.
+#pragma once
+
+#include <string>
+
+namespace naru::ingest::v1 {
+class Accounting;
+}
+
+namespace naru::cli {
+
+/// `received 10,000 = accepted 9,999 + duplicate 0 + rejected 1 (PARSE 1)`, and what was filtered or replayed if any was.
+std::string AccountingLine(const ingest::v1::Accounting& accounting);
+
+/// {"received":..,"accepted":..,"duplicate":..,"rejected":..,"filtered":..,"replayed":..,"rejected_by_reason":{..},
+/// "accepted_by_type":{..}}
+std::string AccountingJson(const ingest::v1::Accounting& accounting);
+
+}  // namespace naru::cli
