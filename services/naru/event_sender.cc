@@ -9,6 +9,7 @@
 
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "common/event/event_writer.h"
 #include "common/status/status.h"
 #include "naru/ingest/v1/ingest.pb.h"
@@ -137,7 +138,12 @@ absl::Status EventSender::Finish() {
   if (!state_->writes_done) state_->stream->WritesDone();
   state_->writes_done = true;
   state_->reader.join();
-  return CallStatus(state_->stream->Finish(), state_->connection);
+  NARU_RETURN_IF_ERROR(CallStatus(state_->stream->Finish(), state_->connection));
+  const SendTotals all = totals();
+  if (all.received == all.sent) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kUnavailable, "STREAM_ENDED",
+                   absl::StrCat("the server ended the stream and did not acknowledge ", all.sent - all.received,
+                                " events; sending them again is safe, stored ones count as duplicate"));
 }
 
 void EventSender::Cancel() { state_->context.TryCancel(); }

@@ -75,8 +75,7 @@ void RowPrinter::Add(std::vector<Cell> cells, absl::string_view json_line) {
       if (i > 0) line += ',';
       const Cell& cell = cells[i];
       if (cell.json == "null") continue;
-      // A JSON string is the text itself; everything else (numbers, lists) goes in as JSON.
-      line += CsvField(!cell.json.empty() && cell.json[0] == '"' ? cell.text : cell.json);
+      line += !cell.csv.empty() ? CsvField(cell.csv) : CsvField(!cell.json.empty() && cell.json[0] == '"' ? cell.text : cell.json);
     }
     line += '\n';
     std::fwrite(line.data(), 1, line.size(), out_);

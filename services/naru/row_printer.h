@@ -20,9 +20,10 @@ inline bool IsJson(OutputFormat format) { return format == OutputFormat::kJson |
 /// One value of a row in its two forms.
 struct Cell {
   std::string text;                  ///< for people, any characters
-  std::string json;                  ///< for programs; CSV takes it too (strings without the quotes)
+  std::string json;                  ///< for programs
   bool right_aligned = false;
   Colour colour = Colour::kNone;
+  std::string csv;                   ///< for spreadsheets; empty: `text` where `json` is a string, else `json`
 };
 
 Cell TextCell(absl::string_view text, Colour colour = Colour::kNone);

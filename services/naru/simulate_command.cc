@@ -107,6 +107,7 @@ class SimulateCommand : public Command {
   bool follow_ = false;
   bool resume_ = false;
   bool print_ = false;
+  double events_per_second_ = 0;  // 0: as fast as it goes
   SimulationOptions simulation_;
 };
 
@@ -122,6 +123,7 @@ absl::StatusOr<double> SimulateCommand::RatePerSecond() const {
 }
 
 absl::Status SimulateCommand::Prepare(const Site& site) {
+  NARU_ASSIGN_OR_RETURN(events_per_second_, RatePerSecond());
   const std::string zone(site.time_zone());
   const int64_t now_us = Clock::System()->NowMicros();
   simulation_.seed = static_cast<uint64_t>(seed_);
@@ -185,8 +187,7 @@ absl::Status SimulateCommand::FindResumeTime(const Session& session, const Site&
 }
 
 absl::Status SimulateCommand::Send(Session& session, const Site& site, Interrupt& interrupt, EventSender& sender, Made* made) {
-  NARU_ASSIGN_OR_RETURN(const double rate, RatePerSecond());
-  const Pace pace(rate);
+  const Pace pace(events_per_second_);
   VisitorStream visitors(site, simulation_);
   ProgressLine progress(session.terminal, absl::StrCat("simulate ", site.pack()));
   const int64_t begin_us = std::max(simulation_.from_us, simulation_.resume_us);

@@ -101,7 +101,9 @@ std::vector<std::string> WindowColumns::Names() const {
 
 std::vector<Cell> WindowColumns::Cells(const WindowRow& row, absl::string_view time_zone) const {
   const auto time_cell = [&](const google::protobuf::Timestamp& time) {
-    return RawCell(FormatLocal(ToMicros(time), time_zone), JsonString(TimeText(time)));
+    Cell cell = RawCell(FormatLocal(ToMicros(time), time_zone), JsonString(TimeText(time)));
+    cell.csv = TimeText(time);
+    return cell;
   };
   std::vector<Cell> cells = {time_cell(row.window_start_time()), time_cell(row.window_end_time())};
   for (const std::string& name : dimensions) {

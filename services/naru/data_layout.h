@@ -1,0 +1,13 @@
+// What lies where in a data directory.
+#pragma once
+
+#include <string>
+
+namespace naru::cli {
+
+/// The event log and what is written together with it.
+inline std::string LogDirectory(const std::string& data_dir) { return data_dir + "/log"; }
+/// The aggregator's serving view; can be rebuilt from the log.
+inline std::string AggregatorDirectory(const std::string& data_dir) { return data_dir + "/aggregator"; }
+
+}  // namespace naru::cli
