@@ -1,0 +1,270 @@
+#include "common/event_log/rocks_committer.h"
+
+#include <rocksdb/write_batch.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/log/log.h"
+#include "common/rocks/status.h"
+#include "common/status/status.h"
+
+namespace naru::event_log {
+namespace {
+
+// A group is written, synced and kept in memory as one batch: this bounds that memory, and how long the first of the
+// group waits for the last.
+constexpr size_t kMaxGroupBytes = size_t{8} << 20;
+// What a request costs beside its blocks, roughly; it also bounds the number of requests under way.
+constexpr size_t kRequestOverhead = 512;
+// Bytes of keys alone (offsets, positions) that may be written although the disk is nearly full: consumers then go on,
+// and retention can free space.
+constexpr size_t kSmallWriteBytes = 64 << 10;
+// A batch's memory is used again unless it grew beyond this.
+constexpr size_t kKeptBatchBytes = size_t{2} << 20;
+// How often a database that stopped taking writes is asked to go on.
+constexpr int64_t kResumeEveryUs = 200'000;
+
+absl::Status TooMuchInFlight(size_t bytes, size_t limit) {
+  ErrorDetails details;
+  details.reason = "TOO_MUCH_IN_FLIGHT";
+  details.retry_after = std::chrono::milliseconds(20);
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   absl::StrCat(bytes, " bytes of appends wait for the disk, the limit is ", limit, "; retry"),
+                   std::move(details));
+}
+
+}  // namespace
+
+size_t CommitRequest::Bytes() const {
+  size_t bytes = kRequestOverhead;
+  for (const Append& append : appends) {
+    for (const EncodedBlock& block : append.blocks) bytes += block.value.size() + sizeof(block);
+  }
+  for (const LocalPut& put : local) bytes += put.key.size() + (put.value.has_value() ? put.value->size() : 0) + sizeof(put);
+  return bytes;
+}
+
+Committer::Committer(RocksStore* store)
+    : store_(store),
+      max_in_flight_bytes_(store->options().memory_budget / 4),
+      batch_(std::make_unique<rocksdb::WriteBatch>()),
+      thread_([this] { Run(); }) {}
+
+Committer::~Committer() {
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+    work_.Signal();
+  }
+  thread_.join();
+}
+
+void Committer::Submit(std::unique_ptr<CommitRequest> request, bool wait) {
+  size_t bytes = request->Bytes();
+  MutexLock lock(&mu_);
+  const auto full = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return in_flight_bytes_ > 0 && in_flight_bytes_ + bytes > max_in_flight_bytes_;
+  };
+  while (wait && request->status.ok() && full()) room_.Wait(&mu_);
+  if (request->status.ok() && full()) request->status = TooMuchInFlight(in_flight_bytes_, max_in_flight_bytes_);
+  if (!request->status.ok()) {
+    // Nothing of it is written any more; only its callback must keep its place.
+    request->appends.clear();
+    request->local.clear();
+    bytes = request->Bytes();
+  }
+  in_flight_bytes_ += bytes;
+  store_->stats()->in_flight_bytes = static_cast<int64_t>(in_flight_bytes_);
+  queue_.push_back(std::move(request));
+  work_.Signal();
+}
+
+absl::StatusOr<AppendResult> Committer::SubmitAndWait(std::unique_ptr<CommitRequest> request) {
+  Mutex mu;
+  CondVar cv;
+  std::optional<absl::StatusOr<AppendResult>> result;
+  request->done = [&](absl::StatusOr<AppendResult> r) {
+    MutexLock lock(&mu);
+    result = std::move(r);
+    cv.Signal();
+  };
+  Submit(std::move(request), /*wait=*/true);
+  MutexLock lock(&mu);
+  while (!result.has_value()) cv.Wait(&mu);
+  return *std::move(result);
+}
+
+void Committer::Barrier() { SubmitAndWait(std::make_unique<CommitRequest>()).status().IgnoreError(); }
+
+absl::Status Committer::Health() const {
+  MutexLock lock(&mu_);
+  return health_;
+}
+
+void Committer::Run() {
+  Group group;
+  while (true) {
+    size_t bytes = 0;
+    {
+      MutexLock lock(&mu_);
+      while (queue_.empty() && !stopping_) work_.Wait(&mu_);
+      if (queue_.empty()) return;
+      while (!queue_.empty()) {
+        const size_t next = queue_.front()->Bytes();
+        if (!group.empty() && bytes + next > kMaxGroupBytes) break;
+        bytes += next;
+        group.push_back(std::move(queue_.front()));
+        queue_.pop_front();
+      }
+    }
+    CommitGroup(&group);
+    for (const std::unique_ptr<CommitRequest>& request : group) {
+      if (!request->done) continue;
+      if (request->status.ok()) {
+        request->done(std::move(request->result));
+      } else {
+        request->done(request->status);
+      }
+    }
+    group.clear();
+    MutexLock lock(&mu_);
+    in_flight_bytes_ -= bytes;
+    store_->stats()->in_flight_bytes = static_cast<int64_t>(in_flight_bytes_);
+    room_.SignalAll();
+  }
+}
+
+absl::Status Committer::PrepareDatabase() {
+  if (!must_resume_) return absl::OkStatus();
+  // After a failed write RocksDB refuses all others until it has been told to go on.
+  const int64_t now = Clock::System()->MonotonicMicros();
+  absl::Status status;
+  if (now < next_resume_us_) {
+    MutexLock lock(&mu_);
+    status = health_;
+  } else {
+    next_resume_us_ = now + kResumeEveryUs;
+    status = rocks::FromRocks(store_->db()->Resume(), "resuming writes");
+  }
+  MutexLock lock(&mu_);
+  health_ = status;
+  must_resume_ = !status.ok();
+  if (status.ok()) NARU_LOG(INFO, "the event log takes writes again");
+  return status;
+}
+
+absl::Status Committer::Stage(CommitRequest* request, rocksdb::WriteBatch* batch) {
+  NARU_RETURN_IF_ERROR(request->status);
+  if (request->admit) NARU_RETURN_IF_ERROR(request->admit());
+  request->result.resize(request->appends.size());
+  for (size_t i = 0; i < request->appends.size(); ++i) StageAppend(&request->appends[i], &request->result[i], batch);
+  for (const CommitRequest::LocalPut& put : request->local) {
+    if (put.value.has_value()) {
+      batch->Put(put.family, put.key, *put.value);
+    } else {
+      batch->Delete(put.family, put.key);
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Committer::StageAppend(CommitRequest::Append* append, AppendedBatch* appended, rocksdb::WriteBatch* batch) {
+  Partition* partition = append->partition;
+  Partition::Tail& tail = partition->tail;
+  const auto known = std::find_if(touched_.begin(), touched_.end(), [&](const auto& t) { return t.first == partition; });
+  if (known == touched_.end()) touched_.emplace_back(partition, tail);
+  appended->base_offset = tail.next_offset;
+  for (EncodedBlock& block : append->blocks) {
+    tail.max_timestamp_us = std::max(tail.max_timestamp_us, block.max_timestamp_us);
+    StampBlock({tail.max_timestamp_us, tail.bytes, tail.previous_end}, &block.value);
+    batch->Put(partition->family, LogKey(tail.next_offset), block.value);
+    tail.next_offset += block.records;
+    tail.previous_end = tail.next_offset;
+    tail.bytes += block.value.size();
+  }
+  appended->last_offset = tail.next_offset - 1;
+}
+
+void Committer::CommitGroup(Group* group) {
+  touched_.clear();
+  const bool has_writes = std::any_of(group->begin(), group->end(), [](const auto& request) {
+    return request->status.ok() && !(request->appends.empty() && request->local.empty());
+  });
+  if (has_writes) {
+    const absl::Status disk = store_->CheckDisk();
+    const absl::Status database = PrepareDatabase();
+    for (auto& request : *group) {
+      if (!request->status.ok()) continue;
+      if (!database.ok()) {
+        request->status = database;
+      } else if (!disk.ok() && (!request->appends.empty() || request->Bytes() > kSmallWriteBytes)) {
+        request->status = disk;
+      }
+    }
+  }
+  for (auto& request : *group) request->status = Stage(request.get(), batch_.get());
+  if (batch_->Count() > 0) {
+    rocksdb::WriteOptions write;
+    write.sync = true;
+    const rocksdb::Status written = store_->db()->Write(write, batch_.get());
+    if (!written.ok()) {
+      GiveUp(group, rocks::FromRocks(written, "writing the event log"));
+    } else {
+      ++store_->stats()->commits;
+    }
+  }
+  Publish(*group);
+  if (batch_->GetDataSize() > kKeptBatchBytes) batch_ = std::make_unique<rocksdb::WriteBatch>();
+  batch_->Clear();
+}
+
+void Committer::GiveUp(Group* group, const absl::Status& status) {
+  NARU_LOG_EVERY_SECONDS(5, ERROR, "the event log cannot write", {{"status", status}});
+  must_resume_ = true;
+  {
+    MutexLock lock(&mu_);
+    health_ = status;
+  }
+  for (auto& request : *group) {
+    if (request->status.ok()) request->status = status;
+  }
+  for (auto& [partition, before] : touched_) {
+    // The write may be in the write-ahead log although it failed, and come back after a crash. Its offsets are therefore
+    // never given out again.
+    const int64_t next_offset = partition->tail.next_offset;
+    partition->tail = before;
+    partition->tail.next_offset = next_offset;
+  }
+}
+
+void Committer::Publish(const Group& group) {
+  int64_t records = 0, bytes = 0, refused = 0;
+  for (const auto& request : group) {
+    if (absl::IsResourceExhausted(request->status)) ++refused;
+    if (!request->status.ok()) continue;
+    for (const CommitRequest::Append& append : request->appends) {
+      for (const EncodedBlock& block : append.blocks) {
+        records += block.records;
+        bytes += static_cast<int64_t>(block.value.size());
+      }
+    }
+    if (request->applied) request->applied();
+  }
+  AtomicStats* stats = store_->stats();
+  stats->appended_records += records;
+  stats->appended_bytes += bytes;
+  stats->refused_appends += refused;
+  std::vector<Topic*> topics;
+  for (const auto& [partition, before] : touched_) {
+    const Partition::Tail& tail = partition->tail;
+    if (tail.previous_end == before.previous_end) continue;  // given up, or nothing in it
+    partition->end_bytes.store(tail.bytes);
+    partition->end_offset.store(tail.previous_end);
+    if (std::find(topics.begin(), topics.end(), partition->topic) == topics.end()) topics.push_back(partition->topic);
+  }
+  for (Topic* topic : topics) topic->Wake();
+}
+
+}  // namespace naru::event_log

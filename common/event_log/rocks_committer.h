@@ -1,0 +1,108 @@
+// Group commit: one thread takes all that waits, writes it as one batch with one sync, and calls back in order.
+// Only for .cc files of this folder.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/event_log/block.h"
+#include "common/event_log/event_log.h"
+#include "common/event_log/rocks_store.h"
+#include "common/sync/mutex.h"
+
+namespace rocksdb {
+class WriteBatch;
+}  // namespace rocksdb
+
+namespace naru::event_log {
+
+/// One atomic write that waits for its turn.
+struct CommitRequest {
+  /// The blocks of one AppendBatch.
+  struct Append {
+    Partition* partition = nullptr;
+    std::vector<EncodedBlock> blocks;
+  };
+  struct LocalPut {
+    rocksdb::ColumnFamilyHandle* family = nullptr;
+    std::string key;
+    std::optional<std::string> value;  ///< absent: deletes
+  };
+  std::vector<Append> appends;
+  std::vector<LocalPut> local;  ///< also keys of the family `meta`
+
+  /// Asked on the commit thread right before the write; an error keeps this request out of it.
+  std::function<absl::Status()> admit;
+  /// Called on the commit thread after the write, before `done` of any request.
+  std::function<void()> applied;
+  /// Called last, in the order of Submit. Must not block.
+  Producer::Callback done;
+
+  absl::Status status;  ///< not OK: only calls `done`
+  AppendResult result;
+
+  /// Memory that it holds.
+  size_t Bytes() const;
+};
+
+/// Thread-safe.
+class Committer {
+ public:
+  explicit Committer(RocksStore* store);
+  /// Writes what waits, calls back, ends the thread.
+  ~Committer();
+  Committer(const Committer&) = delete;
+  Committer& operator=(const Committer&) = delete;
+
+  /// Hands the request over. If it finds too much under way, it becomes a failure (RESOURCE_EXHAUSTED, reason
+  /// TOO_MUCH_IN_FLIGHT), or with `wait` blocks until there is room. A request larger than all the room is taken when
+  /// nothing else is under way.
+  void Submit(std::unique_ptr<CommitRequest> request, bool wait);
+  /// Submit and wait for the outcome.
+  absl::StatusOr<AppendResult> SubmitAndWait(std::unique_ptr<CommitRequest> request);
+  /// Returns when all that was submitted before has been written or has failed.
+  void Barrier();
+  /// OK when the database takes writes.
+  absl::Status Health() const;
+
+ private:
+  using Group = std::vector<std::unique_ptr<CommitRequest>>;
+  void Run();
+  void CommitGroup(Group* group);
+  absl::Status PrepareDatabase();
+  absl::Status Stage(CommitRequest* request, rocksdb::WriteBatch* batch);
+  void StageAppend(CommitRequest::Append* append, AppendedBatch* appended, rocksdb::WriteBatch* batch);
+  void Publish(const Group& group);
+  void GiveUp(Group* group, const absl::Status& status);
+
+  RocksStore* const store_;
+  const size_t max_in_flight_bytes_;
+
+  mutable Mutex mu_;
+  CondVar work_;
+  CondVar room_;
+  std::deque<std::unique_ptr<CommitRequest>> queue_ ABSL_GUARDED_BY(mu_);
+  size_t in_flight_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status health_ ABSL_GUARDED_BY(mu_);
+
+  // Commit thread only: the tails as they were before the group, by partition, so that a failed write can be undone.
+  std::vector<std::pair<Partition*, Partition::Tail>> touched_;
+  std::unique_ptr<rocksdb::WriteBatch> batch_;
+  bool must_resume_ = false;
+  int64_t next_resume_us_ = 0;
+
+  std::thread thread_;
+};
+
+}  // namespace naru::event_log

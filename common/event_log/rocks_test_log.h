@@ -1,0 +1,71 @@
+// What the tests of the embedded log share.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/clock/clock.h"
+#include "common/event_log/rocks_event_log.h"
+
+namespace naru::event_log {
+
+/// A directory that goes with the object.
+class TestDirectory {
+ public:
+  TestDirectory() {
+    const char* base = std::getenv("TMPDIR");
+    path_ = absl::StrCat(base == nullptr ? "/tmp" : base, "/naru-event-log-XXXXXX");
+    if (::mkdtemp(path_.data()) == nullptr) std::abort();
+  }
+  ~TestDirectory() {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+  }
+  TestDirectory(const TestDirectory&) = delete;
+  TestDirectory& operator=(const TestDirectory&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+/// A log in a directory of its own, with a clock that stands still and no background work.
+class TestLog {
+ public:
+  static constexpr int64_t kNow = 1'700'000'000'000'000;
+
+  TestLog() {
+    options.path = directory_.path() + "/log";
+    options.clock = &clock;
+    options.maintenance_interval = std::chrono::milliseconds(0);
+    options.disk_reserve_bytes = 0;
+  }
+  ~TestLog() { Close(); }
+
+  void Open() {
+    absl::StatusOr<std::unique_ptr<RocksEventLog>> log = RocksEventLog::Open(options);
+    ASSERT_TRUE(log.ok()) << log.status();
+    log_ = *std::move(log);
+  }
+  void Close() { log_.reset(); }
+  RocksEventLog* get() { return log_.get(); }
+  RocksEventLog* operator->() { return log_.get(); }
+  std::string DatabasePath() const { return options.path + "/db"; }
+
+  FakeClock clock{kNow};
+  RocksEventLogOptions options;
+
+ private:
+  TestDirectory directory_;
+  std::unique_ptr<RocksEventLog> log_;
+};
+
+}  // namespace naru::event_log
