@@ -109,6 +109,7 @@ void CheckOne(const Snapshot& snapshot, const v1::Resource& resource, int index,
     return;
   }
   std::vector<FieldViolation> found = Validate(resource, lookup);
+  if (found.empty() && runners != nullptr) found = runners->Check(resource, lookup);
   const bool valid = found.empty();
   problems->AddAll(index, std::move(found));
   if (FindBuiltin(resource.kind(), resource.metadata().name()) != nullptr) {

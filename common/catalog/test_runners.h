@@ -1,4 +1,5 @@
-// The examples (`tests`) of resources are run by whoever knows the kind: event checks, input formats, windows.
+// What only those who work with a kind can check: whether it compiles, and whether its examples (`tests`) hold. Event
+// checks, input formats and windows register theirs here; the catalog depends on none of them.
 #pragma once
 
 #include <functional>
@@ -23,16 +24,23 @@ using ResourceLookup = std::function<const v1::Resource*(absl::string_view kind,
 using TestRunner =
     std::function<std::vector<FieldViolation>(const v1::Resource& resource, const ResourceLookup& lookup)>;
 
-/// The runners of a program, by kind. Filled before use, then only read: thread-safe from then on.
+/// Compiles the spec of `resource` and returns what is wrong, also what this release does not do: `spec.window.type`.
+/// Called only for resources that Validate (validate.h) has passed. Thread-safe; does not block.
+using SpecCheck = std::function<std::vector<FieldViolation>(const v1::Resource& resource, const ResourceLookup& lookup)>;
+
+/// The checks and runners of a program, by kind. Filled before use, then only read: thread-safe from then on.
 class TestRunners {
  public:
   void Register(absl::string_view kind, TestRunner runner);
+  void RegisterCheck(absl::string_view kind, SpecCheck check);
   bool Has(absl::string_view kind) const;
+  std::vector<FieldViolation> Check(const v1::Resource& resource, const ResourceLookup& lookup) const;
   /// Kinds without a runner: their tests are reported as impossible to run, never taken for passed.
   std::vector<FieldViolation> Run(const v1::Resource& resource, const ResourceLookup& lookup) const;
 
  private:
   std::map<std::string, TestRunner, std::less<>> runners_;
+  std::map<std::string, SpecCheck, std::less<>> checks_;
 };
 
 }  // namespace naru::catalog

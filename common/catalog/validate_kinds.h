@@ -1,0 +1,29 @@
+// The rules of each kind; see validate.h.
+#pragma once
+
+#include "common/catalog/problem_list.h"
+#include "common/catalog/test_runners.h"
+
+namespace naru::catalog::v1 {
+class EventType;
+class InputFormat;
+class Metric;
+class Source;
+class Window;
+}  // namespace naru::catalog::v1
+
+namespace naru::catalog {
+
+void ValidateEventType(const v1::EventType& type, ProblemList* problems);
+void ValidateInputFormat(const v1::InputFormat& format, ProblemList* problems);
+void ValidateMetric(const v1::Metric& metric, ProblemList* problems);
+void ValidateWindow(const v1::Window& window, ProblemList* problems);
+void ValidateSource(const v1::Source& source, const ResourceLookup& lookup, ProblemList* problems);
+
+/// Adds what `next` would refuse that `current` accepted.
+void CheckEventTypeChange(const v1::EventType& current, const v1::EventType& next, ProblemList* problems);
+
+/// Most panes that one window may be made of.
+inline constexpr int kMaxPanesAWindow = 2000;
+
+}  // namespace naru::catalog
