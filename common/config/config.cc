@@ -118,20 +118,21 @@ void Options::State::ReadFlag(const std::vector<std::string>& args, size_t* at,
     Problem(typed, absl::StrCat("unknown flag", nearest.empty() ? "" : absl::StrCat("; did you mean --", nearest, "?")));
     return;
   }
+  std::string value;
+  if (equals != std::string::npos && is_long) {
+    if (negated) return Problem(typed, "takes no value");
+    value = arg.substr(equals + 1);
+  } else if (option->is_bool) {
+    value = negated ? "false" : "true";
+  } else if (*at + 1 < args.size() && !absl::StartsWith(args[*at + 1], "--")) {
+    value = args[++*at];
+  } else {
+    return Problem(typed, absl::StrCat("needs a value: ", typed, " ", option->value_name));
+  }
   Assignment& assignment = (*found)[option->name];
   assignment.source = absl::StrCat("--", option->name);
   if (!option->is_list) assignment.values.clear();
-  if (equals != std::string::npos && is_long) {
-    if (negated) return Problem(typed, "takes no value");
-    assignment.values.push_back(arg.substr(equals + 1));
-  } else if (option->is_bool) {
-    assignment.values.push_back(negated ? "false" : "true");
-  } else if (*at + 1 < args.size() && !absl::StartsWith(args[*at + 1], "--")) {
-    assignment.values.push_back(args[++*at]);
-  } else {
-    found->erase(option->name);
-    Problem(typed, absl::StrCat("needs a value: ", typed, " ", option->value_name));
-  }
+  assignment.values.push_back(std::move(value));
 }
 
 void Options::State::ReadArguments(const std::vector<std::string>& args, std::map<std::string, Assignment>* found) {
@@ -213,24 +214,27 @@ void Options::State::Apply(OptionState* option, const Assignment& assignment) {
   }
 }
 
-absl::Status Options::Parse(const std::vector<std::string>& args, const Environment& environment) {
+void Options::AddBuiltIn() {
   State& state = *state_;
-  const auto add_built_in = [&](absl::string_view name, absl::string_view help, bool* target) {
+  if (state.Find("help") != nullptr) return;
+  const auto add = [&](absl::string_view name, absl::string_view help, bool* target) {
     Add(name, target, help);
     state.Find(name)->built_in = true;
   };
   state.section = "Help";
-  if (state.Find("help") == nullptr) {
-    add_built_in("help", "Shows this.", &state.help);
-    Option(state.Find("help")).Short('h');
-    add_built_in("version", "Shows the version.", &state.version);
-    if (!state.flags_only) {
-      Add("config", &state.config_file, "YAML file with any of these options: `name: value`.").ValueName("FILE");
-      state.Find("config")->built_in = true;
-      add_built_in("print_config", "Shows every value and where it came from, then ends.", &state.print_config);
-      add_built_in("check_config", "Reports every problem of the configuration, then ends.", &state.check_config);
-    }
-  }
+  add("help", "Shows this.", &state.help);
+  Option(state.Find("help")).Short('h');
+  add("version", "Shows the version.", &state.version);
+  if (state.flags_only) return;
+  Add("config", &state.config_file, "YAML file with any of these options: `name: value`.").ValueName("FILE");
+  state.Find("config")->built_in = true;
+  add("print_config", "Shows every value and where it came from, then ends.", &state.print_config);
+  add("check_config", "Reports every problem of the configuration, then ends.", &state.check_config);
+}
+
+absl::Status Options::Parse(const std::vector<std::string>& args, const Environment& environment) {
+  State& state = *state_;
+  AddBuiltIn();
   // --help and --version win over everything else that may be wrong.
   for (const std::string& arg : args) {
     if (arg == "--" || (state.stop_at_first_positional && !absl::StartsWith(arg, "-"))) break;

@@ -133,6 +133,8 @@ class Options {
   bool IsSet(absl::string_view name) const;
 
  private:
+  void AddBuiltIn();
+
   struct State;
   std::unique_ptr<State> state_;
 };

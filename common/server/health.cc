@@ -150,7 +150,7 @@ class Health::State::Service : public ::grpc::health::v1::Health::CallbackServic
       stopped = state_->stopped;
     }
     if (stopped) {
-      watcher->End(grpc::StatusCode::UNAVAILABLE, "the server is stopping");
+      watcher->End(grpc::StatusCode::CANCELLED, "the server is stopping");
     } else {
       watcher->Tell();
     }
@@ -292,7 +292,7 @@ void Health::Stop() {
     all = state_->watchers;
   }
   if (state_->thread.joinable()) state_->thread.join();
-  for (const auto& watcher : all) watcher->End(grpc::StatusCode::UNAVAILABLE, "the server is stopping");
+  for (const auto& watcher : all) watcher->End(grpc::StatusCode::CANCELLED, "the server is stopping");
 }
 
 grpc::Service* Health::service() { return state_->service.get(); }

@@ -668,6 +668,15 @@ TEST_F(ServerTest, ReflectionListsTheServices) {
   step();
 }
 
+TEST_F(ServerTest, ReflectionCanBeTurnedOff) {
+  options_.reflection = false;
+  Make();
+  server_->SetGenericService(nullptr);
+  ASSERT_TRUE(server_->Start().ok());
+  EXPECT_EQ(CallGeneric(Channel(), "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+            grpc::StatusCode::UNIMPLEMENTED);
+}
+
 TEST_F(ServerTest, FailuresAreLoggedAndAFloodOfThemIsCutShort) {
   Start();
   const auto stub = Stub();
