@@ -1,0 +1,49 @@
+#include "services/aggregator/finality.h"
+
+#include <algorithm>
+
+#include "common/status/status.h"
+
+namespace naru::aggregator {
+namespace {
+
+constexpr int64_t kRefreshUs = 1'000'000;
+
+}  // namespace
+
+absl::StatusOr<std::vector<int64_t>> Finality::ReadLogEnds() {
+  NARU_ASSIGN_OR_RETURN(const event_log::TopicInfo topic, log_.DescribeTopic(event_log::kEventsTopic));
+  std::vector<int64_t> ends(topic.partitions.size(), 0);
+  for (const event_log::PartitionInfo& info : topic.partitions) {
+    if (info.partition < static_cast<int>(ends.size())) ends[info.partition] = info.end_offset;
+  }
+  MutexLock lock(&mu_);
+  ends_ = ends;
+  read_at_us_ = Clock::System()->MonotonicMicros();  // how old an answer is, whatever time tests make it
+  return ends;
+}
+
+std::vector<int64_t> Finality::LogEnds() {
+  {
+    MutexLock lock(&mu_);
+    if (read_at_us_ != INT64_MIN && Clock::System()->MonotonicMicros() - read_at_us_ < kRefreshUs) return ends_;
+  }
+  const absl::StatusOr<std::vector<int64_t>> ends = ReadLogEnds();
+  return ends.ok() ? *ends : std::vector<int64_t>();
+}
+
+int64_t Finality::Frontier(const MetricPlan& plan) {
+  const std::vector<int64_t> ends = LogEnds();
+  const int64_t now_us = clock_.NowMicros();
+  int64_t frontier = kForever;
+  for (int p = 0; p < view_.partitions(); ++p) {
+    const std::optional<Progress> progress = view_.GetProgress({plan.name, plan.version}, p);
+    if (!progress.has_value()) return kNever;
+    const bool caught_up = p < static_cast<int>(ends.size()) && progress->next_offset >= ends[p];
+    frontier = std::min(frontier, PartitionFrontier(progress->timelines, plan.out_of_orderness_us, plan.idle_timeout_us,
+                                                    now_us, caught_up));
+  }
+  return frontier;
+}
+
+}  // namespace naru::aggregator

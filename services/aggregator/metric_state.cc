@@ -1,0 +1,157 @@
+#include "services/aggregator/metric_state.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/status/status.h"
+
+namespace naru::aggregator {
+namespace {
+
+// Types of events come from outside where unregistered ones are kept.
+constexpr size_t kMaxRoutes = 4096;
+
+bool IsFailure(const cel::Value& value) { return value.is_error(); }
+
+}  // namespace
+
+MetricState::MetricState(std::shared_ptr<const MetricPlan> plan, int32_t partition, PaneSource* source)
+    : panes({plan->name, plan->version}, partition, &layout_, source),
+      plan_(std::move(plan)),
+      layout_(plan_->layout),
+      partition_(partition),
+      finder_(&plan_->grid) {}
+
+void MetricState::SetPlan(std::shared_ptr<const MetricPlan> plan) {
+  plan_ = std::move(plan);
+  finder_ = PaneFinder(&plan_->grid);
+  last_route_ = nullptr;
+  routes_.clear();
+}
+
+void MetricState::Restore(Progress progress) {
+  next_offset = progress.next_offset;
+  joined = progress.joined;
+  valid_from_us = progress.valid_from_us;
+  counts = progress.counts;
+  timelines_.Restore(std::move(progress.timelines));
+}
+
+Progress MetricState::ToProgress() const {
+  Progress progress;
+  progress.next_offset = next_offset;
+  progress.joined = joined;
+  progress.valid_from_us = valid_from_us;
+  progress.counts = counts;
+  progress.timelines = timelines_.all();
+  return progress;
+}
+
+const MetricPlan::TypeRoute* MetricState::RouteFor(absl::string_view type) {
+  if (last_route_ != nullptr && type == last_type_) return last_route_;
+  auto found = routes_.find(type);
+  if (found == routes_.end()) {
+    if (routes_.size() >= kMaxRoutes) return nullptr;
+    found = routes_.emplace(std::string(type), std::make_unique<MetricPlan::TypeRoute>(plan_->RouteOf(type))).first;
+  }
+  last_type_ = std::string(type);
+  last_route_ = found->second.get();
+  return last_route_;
+}
+
+bool MetricState::AppendGroup(const cel::Activation& activation, std::string* key) {
+  for (const DimensionPlan& dimension : plan_->dimensions) {
+    const cel::Value value = dimension.program.Eval(activation);
+    if (AppendGroupValue(value, key)) continue;
+    const bool missing = value.is_error() && value.error_code() == cel::ErrorCode::kNoSuchField;
+    if (!missing) ++counts.failed_expressions;
+    AppendGroupValue(cel::Value::Null(), key);
+  }
+  return true;
+}
+
+absl::StatusOr<MetricState::Outcome> MetricState::Route(const event::EventView& event, int64_t event_time_us,
+                                                        int64_t received_us, const cel::Activation& activation,
+                                                        std::string* key, Match* match) {
+  changed = true;
+  if (starts_late) {
+    valid_from_us = received_us;
+    starts_late = false;
+  }
+  const int64_t max_time_us = timelines_.Observe(event.timeline, event_time_us, received_us);
+  if (plan_->start.kind == StartRule::Kind::kTime && received_us < plan_->start.time_us) return Outcome::kNoMatch;
+  const MetricPlan::TypeRoute* route = RouteFor(event.type);
+  if (route == nullptr) {
+    // Too many types to remember a route for each: start over, those that matter come back.
+    routes_.clear();
+    last_route_ = nullptr;
+    route = RouteFor(event.type);
+  }
+  if (route->filter_fails) {
+    ++counts.not_matched;
+    return Outcome::kNoMatch;
+  }
+  if (!route->filter_matches) {
+    const cel::Value matches = plan_->filter.program.Eval(activation);
+    if (!matches.IsTrue()) {
+      if (IsFailure(matches)) ++counts.failed_expressions;
+      ++counts.not_matched;
+      return Outcome::kNoMatch;
+    }
+  }
+  if (plan_->allowed_lateness_us.has_value() &&
+      max_time_us - plan_->out_of_orderness_us - event_time_us > *plan_->allowed_lateness_us) {
+    ++counts.late;
+    return Outcome::kLate;
+  }
+  NARU_ASSIGN_OR_RETURN(match->pane, panes.Get(finder_.Find(event_time_us)));
+  match->route = route;
+  AppendGroup(activation, key);
+  match->hash = HashGroup(*key);
+  match->pane->Prefetch(match->hash);
+  return Outcome::kMatch;
+}
+
+Row* MetricState::FindRow(Pane* pane, uint64_t hash, absl::string_view key) {
+  Row* row = pane->Find(hash, key);
+  if (row != nullptr) return row;
+  if (pane->record.group_count >= plan_->max_groups) {
+    pane->record.truncated = true;
+    hash = HashGroup(kOtherGroup);
+    row = pane->Find(hash, kOtherGroup);
+    return row != nullptr ? row : pane->Insert(hash, kOtherGroup);
+  }
+  ++pane->record.group_count;
+  return pane->Insert(hash, key);
+}
+
+void MetricState::Count(const Match& match, absl::string_view key, int64_t received_us,
+                        const cel::Activation& activation) {
+  ++counts.matched;
+  Pane* pane = match.pane;
+  Row* row = FindRow(pane, match.hash, key);
+  panes.MarkDirty(pane);
+  if (!row->dirty) dirty_bytes += row_bytes_estimate;
+  pane->MarkDirty(row);
+  pane->record.last_change_us = std::max(pane->record.last_change_us, received_us);
+  char* cell = row->cell();
+  const auto count = [&](uint16_t i) {
+    const MeasurePlan& measure = plan_->measures[i];
+    if (measure.shape.kind == MeasureKind::kCount) {
+      layout_.Increment(i, cell);
+    } else if (!layout_.Update(i, cell, measure.expr.Eval(activation))) {
+      ++counts.failed_expressions;
+    }
+  };
+  for (const uint16_t i : match.route->unconditional) count(i);
+  for (const uint16_t i : match.route->conditional) {
+    const cel::Value matches = plan_->measures[i].filter.program.Eval(activation);
+    if (matches.IsTrue()) {
+      count(i);
+    } else if (IsFailure(matches)) {
+      ++counts.failed_expressions;
+    }
+  }
+}
+
+}  // namespace naru::aggregator
