@@ -123,7 +123,8 @@ struct FetchedRecord {
   bool tombstone = false;
 };
 
-/// Records of one partition, in order. Owns the bytes. Movable.
+/// Records of one partition, in order; possibly none, when only the position moved (past removed records, or what Kafka
+/// keeps about transactions). Owns the bytes. Movable.
 struct FetchedBatch {
   std::string topic;
   int partition = 0;

@@ -37,6 +37,8 @@ class EventLogSubject {
   virtual void Reopen() = 0;
   /// How long something that must happen may take.
   virtual std::chrono::milliseconds patience() const { return std::chrono::seconds(20); }
+  /// To what the log cuts the times of records.
+  virtual std::chrono::microseconds timestamp_resolution() const { return std::chrono::microseconds(1); }
 };
 
 /// Makes an empty log. UNAVAILABLE skips the test, saying why.
@@ -130,12 +132,12 @@ class EventLogConformance : public ::testing::TestWithParam<MakeSubject> {
     }
   }
 
-  /// True when nothing comes within a short while.
+  /// True when no record comes within a short while (a batch without records only moves the position).
   template <typename Source>
   bool IsSilent(Source* source, std::chrono::milliseconds wait = std::chrono::milliseconds(200)) {
     auto batches = source->Poll(wait, 1 << 20);
     EXPECT_TRUE(batches.ok()) << batches.status();
-    return batches.ok() && batches->empty();
+    return batches.ok() && std::all_of(batches->begin(), batches->end(), [](const auto& b) { return b.records.empty(); });
   }
 
   template <typename Condition>
@@ -184,7 +186,7 @@ TEST_P(EventLogConformance, RecordsComeBackInOrderWithAllTheirParts) {
   for (size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(read[i].key, records[i].key);
     EXPECT_EQ(read[i].value, records[i].value);
-    EXPECT_EQ(read[i].timestamp_us, records[i].timestamp_us);
+    EXPECT_EQ(read[i].timestamp_us, records[i].timestamp_us - records[i].timestamp_us % subject_->timestamp_resolution().count());
     EXPECT_FALSE(read[i].tombstone);
     EXPECT_EQ(read[i].headers.schema, "naru.event.v1.Event");
     EXPECT_EQ(read[i].headers.traceparent, trace);

@@ -126,6 +126,7 @@ class KafkaLog : public KafkaEventLog {
   KafkaLog(const KafkaEventLogOptions& options, std::unique_ptr<kafka::Admin> admin) : admin_(std::move(admin)) {
     shared_.options = options;
     shared_.partition_count = [this](const std::string& topic) { return Partitions(topic); };
+    shared_.stable_ends = [this](rd_kafka_topic_partition_list_t* list) { return admin_->StableEnds(list); };
     shared_.note = [this](std::string note) { Note(std::move(note)); };
   }
 

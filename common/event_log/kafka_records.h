@@ -30,6 +30,8 @@ struct KafkaShared {
   KafkaEventLogOptions options;
   /// Partitions of a topic (name without prefix), remembered. Errors: NOT_FOUND; UNAVAILABLE.
   std::function<absl::StatusOr<int>(const std::string& topic)> partition_count;
+  /// Puts the last stable offset of each partition into the list. Errors: UNAVAILABLE.
+  std::function<absl::Status(rd_kafka_topic_partition_list_t* partitions)> stable_ends;
   /// Adds a line to the recovery report.
   std::function<void(std::string note)> note;
 };

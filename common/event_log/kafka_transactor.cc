@@ -16,6 +16,8 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+constexpr std::chrono::milliseconds kReadableTimeout(50);
+
 int MillisecondsUntil(SteadyClock::time_point deadline) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - SteadyClock::now()).count();
   return static_cast<int>(std::max<int64_t>(left, 1));
@@ -125,7 +127,33 @@ absl::StatusOr<AppendResult> KafkaTransactor::Commit(const Transaction& transact
     rd_kafka_poll(client_->get(), 10);
   }
   NARU_RETURN_IF_ERROR(status);
-  return records.Result();
+  absl::StatusOr<AppendResult> result = records.Result();
+  if (result.ok()) WaitUntilReadable(transaction, *result);
+  return result;
+}
+
+// The broker answers a commit before it has told the partitions, a few milliseconds later. Waiting for that makes a commit
+// readable when it returns, as it is embedded, and costs little: the next transaction would have to wait for it anyway.
+// Bounded, because another producer's open transaction may hold the end of a partition back.
+void KafkaTransactor::WaitUntilReadable(const Transaction& transaction, const AppendResult& result) {
+  const auto deadline = SteadyClock::now() + kReadableTimeout;
+  while (SteadyClock::now() < deadline) {
+    kafka::PartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(result.size())));
+    std::vector<int64_t> last;
+    for (size_t i = 0; i < result.size(); ++i) {
+      const AppendBatch& batch = transaction.appends[i];
+      const std::string topic = shared_.options.topic_prefix + batch.topic;
+      if (batch.records.empty()) continue;
+      if (rd_kafka_topic_partition_list_find(list.get(), topic.c_str(), batch.partition) != nullptr) continue;
+      rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), batch.partition)->offset = RD_KAFKA_OFFSET_END;
+      last.push_back(result[i].base_offset);
+    }
+    if (list->cnt == 0 || !shared_.stable_ends(list.get()).ok()) return;
+    bool readable = true;
+    for (int i = 0; i < list->cnt; ++i) readable = readable && list->elems[i].offset > last[i];
+    if (readable) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 absl::Status KafkaTransactor::Begin(const Transaction& transaction, Deadline deadline) {

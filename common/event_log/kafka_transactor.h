@@ -32,6 +32,7 @@ class KafkaTransactor {
       : shared_(shared), client_(std::move(client)), sender_(shared, client_.get()) {}
   absl::Status Begin(const Transaction& transaction, Deadline deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status SendOffsets(const Transaction& transaction, Deadline deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void WaitUntilReadable(const Transaction& transaction, const AppendResult& result);
   absl::Status Finish(Deadline deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Abort(absl::Status reason, Deadline deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Break(absl::Status reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

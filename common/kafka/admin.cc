@@ -256,6 +256,14 @@ absl::StatusOr<PartitionOffsets> Admin::Offsets(const std::string& topic, const 
   return offsets;
 }
 
+absl::Status Admin::StableEnds(rd_kafka_topic_partition_list_t* partitions) {
+  for (int i = 0; i < partitions->cnt; ++i) partitions->elems[i].offset = -1;  // a time: the end
+  NARU_RETURN_IF_ERROR(
+      StatusOf(rd_kafka_offsets_for_times(state_->client->get(), partitions, state_->timeout_ms()), "ends of partitions"));
+  for (int i = 0; i < partitions->cnt; ++i) NARU_RETURN_IF_ERROR(StatusOf(partitions->elems[i].err, "ends of partitions"));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<std::string>> Admin::ListGroups() {
   std::vector<std::string> groups;
   NARU_RETURN_IF_ERROR(state_->Retry([&]() -> absl::Status {

@@ -13,6 +13,8 @@
 #include "absl/status/statusor.h"
 #include "common/kafka/options.h"
 
+struct rd_kafka_topic_partition_list_s;
+
 namespace naru::kafka {
 
 class Client;
@@ -46,6 +48,9 @@ class Admin {
   /// `time_ms` (the end when there is none). Errors: NOT_FOUND.
   absl::StatusOr<PartitionOffsets> Offsets(const std::string& topic, const std::vector<int>& partitions, At at,
                                            int64_t time_ms = 0);
+
+  /// The last stable offsets of partitions of several topics, put into librdkafka's list of them. One try.
+  absl::Status StableEnds(rd_kafka_topic_partition_list_s* partitions);
 
   absl::StatusOr<std::vector<std::string>> ListGroups();
   /// Next offsets that a group has committed for partitions [0, partitions); those without one are left out. Waits for

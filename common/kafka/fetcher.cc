@@ -106,10 +106,23 @@ absl::Status Fetcher::Seek(const std::string& topic, int partition, int64_t offs
   PartitionList list(rd_kafka_topic_partition_list_new(1));
   rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset = offset;
   NARU_RETURN_IF_ERROR(kafka::TakeError(rd_kafka_seek_partitions(client_->get(), list.get(), kSeekTimeoutMs), what));
-  NARU_RETURN_IF_ERROR(StatusOf(list->elems[0].err, what));
+  if (list->elems[0].err == RD_KAFKA_RESP_ERR__STATE) {
+    // It was not being fetched: just assigned, or stopped after an error.
+    NARU_RETURN_IF_ERROR(Reassign(topic, partition, offset));
+  } else {
+    NARU_RETURN_IF_ERROR(StatusOf(list->elems[0].err, what));
+  }
   found->second.collected.clear();
   found->second.next = offset;
   return absl::OkStatus();
+}
+
+absl::Status Fetcher::Reassign(const std::string& topic, int partition, int64_t offset) {
+  const std::string what = absl::StrCat("starting partition ", partition, " of ", topic, " at ", offset);
+  PartitionList list(rd_kafka_topic_partition_list_new(1));
+  rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset = offset;
+  NARU_RETURN_IF_ERROR(kafka::TakeError(rd_kafka_incremental_unassign(client_->get(), list.get()), what));
+  return kafka::TakeError(rd_kafka_incremental_assign(client_->get(), list.get()), what);
 }
 
 absl::StatusOr<std::vector<RawBatch>> Fetcher::Poll(std::chrono::milliseconds max_wait, size_t max_bytes) {

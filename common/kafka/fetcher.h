@@ -53,6 +53,7 @@ class Fetcher {
   void Take(MessagePtr message);
   void TakeError(const rd_kafka_message_t& message);
   absl::Status OutOfRange(Partition& partition);
+  absl::Status Reassign(const std::string& topic, int partition, int64_t offset);
   Partition* Find(const rd_kafka_message_t& message);
   std::vector<RawBatch> Pack();
 

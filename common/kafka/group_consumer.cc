@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<GroupConsumer>> GroupConsumer::Open(const GroupCo
   settings.emplace_back("group.id", options.group);
   settings.emplace_back("partition.assignment.strategy", "cooperative-sticky");
   settings.emplace_back("session.timeout.ms", absl::StrCat(options.session_timeout.count()));
-  settings.emplace_back("heartbeat.interval.ms", absl::StrCat(std::min<int64_t>(options.session_timeout.count() / 4, 3000)));
+  settings.emplace_back("heartbeat.interval.ms", absl::StrCat(std::min<int64_t>(options.session_timeout.count() / 4, 1000)));
   settings.emplace_back("max.poll.interval.ms",
                         absl::StrCat(std::max(options.max_poll_interval, options.session_timeout).count()));
   State* raw = state.get();
