@@ -1,5 +1,7 @@
 #include "services/naru/app.h"
 
+#include <google/protobuf/stubs/logging.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <set>
@@ -10,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "common/config/config.h"
 #include "common/config/version.h"
+#include "common/log/log.h"
 #include "common/status/status.h"
 #include "services/naru/completion.h"
 #include "services/naru/contexts.h"
@@ -78,7 +81,7 @@ void AddOutputOptions(Options& options, Session* session) {
   options.Section("Output");
   options.Add("output", &session->output, "Form of the results on standard output.")
       .Short('o')
-      .OneOf({"table", "json", "jsonl", "csv", "yaml"});
+      .OneOf({"table", "json", "jsonl", "csv"});
 }
 
 int RunCommand(const CommandEntry& entry, const std::vector<std::string>& args) {
@@ -87,6 +90,8 @@ int RunCommand(const CommandEntry& entry, const std::vector<std::string>& args) 
   std::unique_ptr<Command> command = entry.make();
   Options options(absl::StrCat("naru ", entry.name),
                   entry.details.empty() ? entry.summary : absl::StrCat(entry.summary, "\n", entry.details));
+  // Servers log what operators want to know; commands speak for themselves.
+  if (!entry.has_variables) log::SetLevel(log::Level::kWarning);
   command->AddOptions(options);
   if (!entry.has_variables) {
     options.FlagsOnly();
@@ -140,6 +145,9 @@ std::string ProgramHelp(const std::vector<CommandEntry>& commands) {
 }
 
 int RunProgram(int argc, const char* const* argv, const std::vector<CommandEntry>& commands) {
+  // Libraries keep their remarks to themselves: errors come back as such, and are told in our words.
+  setenv("GRPC_VERBOSITY", "NONE", 0);
+  google::protobuf::SetLogHandler(nullptr);
   std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
   if (args.empty()) {
     std::fputs(ProgramHelp(commands).c_str(), stderr);

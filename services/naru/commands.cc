@@ -66,7 +66,7 @@ std::vector<CommandEntry> ResourceCommands() {
       {"diff", "Show what apply would change.", "Ends with 0 when nothing differs, 1 when something does.",
        "naru diff --pack weblog", MakeDiffCommand},
       {"get", "Print resources.", "One resource is printed as YAML that apply takes back.",
-       "naru get\nnaru get Metric\nnaru get Metric hot-activity > hot.yaml\nnaru get EventType --output json", MakeGetCommand},
+       "naru get\nnaru get Metric\nnaru get Metric hot-activity > hot.yaml\nnaru get --yaml > all.yaml", MakeGetCommand},
       {"delete", "Delete a resource.", "", "naru delete Metric hot-activity", MakeDeleteCommand},
       {"explain", "Explain a kind of resource or one of its fields.", "", "naru explain Metric\nnaru explain Metric.window.size",
        MakeExplainCommand},

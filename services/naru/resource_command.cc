@@ -188,6 +188,7 @@ class GetCommand : public Command {
  public:
   void AddOptions(Options& options) override {
     options.Positional("KIND [NAME]", &words_, "EventType, InputFormat, Metric, Source; no name: all of that kind; nothing: all.", 0, 2);
+    options.Add("yaml", &yaml_, "Print whole resources as YAML that apply takes back (one alone always is).");
   }
 
   absl::StatusOr<int> Run(Session& session) override {
@@ -224,8 +225,8 @@ class GetCommand : public Command {
     return kDone;
   }
 
-  static void Print(const Session& session, const Resource& resource, RowPrinter& printer) {
-    if (session.format() == OutputFormat::kYaml) {
+  void Print(const Session& session, const Resource& resource, RowPrinter& printer) const {
+    if (yaml_) {
       std::printf("---\n%s", catalog::ToYaml(resource).c_str());
     } else if (IsJson(session.format())) {
       printer.Add({}, ResourceJson(resource));
@@ -237,6 +238,7 @@ class GetCommand : public Command {
   }
 
   std::vector<std::string> words_;
+  bool yaml_ = false;
 };
 
 class DeleteCommand : public Command {

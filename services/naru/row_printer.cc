@@ -17,7 +17,6 @@ absl::StatusOr<OutputFormat> ParseOutputFormat(absl::string_view name) {
   if (name == "json") return OutputFormat::kJson;
   if (name == "jsonl") return OutputFormat::kJsonl;
   if (name == "csv") return OutputFormat::kCsv;
-  if (name == "yaml") return OutputFormat::kYaml;
   return MakeError(absl::StatusCode::kInvalidArgument, "OUTPUT_FORMAT",
                    absl::StrCat("--output: `", name, "` is none of table, json, jsonl, csv"));
 }

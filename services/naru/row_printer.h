@@ -11,7 +11,7 @@
 
 namespace naru::cli {
 
-enum class OutputFormat { kTable, kJson, kJsonl, kCsv, kYaml };
+enum class OutputFormat { kTable, kJson, kJsonl, kCsv };
 
 /// Errors: INVALID_ARGUMENT naming the formats there are.
 absl::StatusOr<OutputFormat> ParseOutputFormat(absl::string_view name);
