@@ -15,7 +15,7 @@ constexpr size_t kMaxListed = 30;
 
 double ReplaceCost(char a, char b) {
   if (a == b) return 0;
-  return absl::ascii_tolower(a) == absl::ascii_tolower(b) ? 0.5 : 1;
+  return absl::ascii_tolower(a) == absl::ascii_tolower(b) ? 0.25 : 1;
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace naru::catalog {
 
 /// Number of letters to insert, remove, replace or swap with their neighbour to get from `a` to `b` (optimal string
-/// alignment); case counts half. At most 256 bytes of each are looked at.
+/// alignment); case counts a quarter. At most 256 bytes of each are looked at.
 double EditDistance(absl::string_view a, absl::string_view b);
 
 /// The candidate nearest to `word`, when it is near enough to be meant (a third of the letters may differ); else empty.
