@@ -66,9 +66,9 @@ class WatchReactor : public grpc::ServerWriteReactor<HealthCheckResponse>,
 
   // Sends the state when it is not the one sent last.
   void Tell() {
-    const ServingStatus now = health_->StatusOf(service_);
     {
       MutexLock lock(&mu_);
+      const ServingStatus now = health_->StatusOf(service_);
       if (writing_ || ending_ || now == sent_) return;
       writing_ = true;
       sent_ = now;
@@ -89,20 +89,24 @@ class WatchReactor : public grpc::ServerWriteReactor<HealthCheckResponse>,
   }
 
   void OnWriteDone(bool ok) override {
-    bool finish = false;
+    bool write = false;
     {
       MutexLock lock(&mu_);
-      writing_ = false;
+      // It may have changed while the last one was on its way; the caller hears of that also when this is the end.
+      const ServingStatus now = health_->StatusOf(service_);
       if (!ok && !ending_) {
         ending_ = true;
         end_status_ = grpc::Status(grpc::StatusCode::CANCELLED, "the caller has gone");
       }
-      finish = ending_;
+      write = writing_ = ok && now != sent_;
+      if (!write && !ending_) return;
+      sent_ = now;
+      response_.set_status(now);
     }
-    if (finish) {
-      Finish(end_status_);
+    if (write) {
+      StartWrite(&response_);
     } else {
-      Tell();  // it may have changed while the last one was on its way
+      Finish(end_status_);
     }
   }
   void OnCancel() override { End(grpc::StatusCode::CANCELLED, "cancelled"); }

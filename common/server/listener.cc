@@ -1,25 +1,27 @@
 #include "common/server/listener.h"
 
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/epoll.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <set>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/http/address.h"
 #include "common/log/log.h"
 #include "common/status/status.h"
+#include "common/sync/mutex.h"
 
 namespace naru {
 namespace {
@@ -70,35 +72,33 @@ int OpenSocket(const addrinfo& where) {
 }  // namespace
 
 struct Listener::State {
+  // A connection that was handed over. gRPC owns its descriptor and says nothing when it closes it, but then the number
+  // is free, or belongs to another file: the inode tells.
+  struct Connection {
+    int fd;
+    ino_t inode;
+  };
+
   int listen_fd = -1;
-  int epoll_fd = -1;
   int wake_fd = -1;
-  std::atomic<bool> quit{false};
   std::atomic<bool> accepting{false};
-  std::atomic<int64_t> connections{0};
   std::atomic<int64_t> refused{0};
-  std::set<int> watched;  // duplicates of the connections' descriptors; used by the thread only
   std::function<void(int, int)> take;
   std::thread thread;
+  Mutex mu;
+  std::vector<Connection> open ABSL_GUARDED_BY(mu);
 
   void Run(int max_connections);
   void AcceptAll(int max_connections);
-  void Wake() const {
-    const uint64_t one = 1;
-    if (write(wake_fd, &one, sizeof(one)) != sizeof(one)) std::abort();
-  }
+  bool Admit(int fd, int max_connections);
+  void ForgetClosed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 };
 
 Listener::Listener(int max_connections) : max_connections_(max_connections), state_(std::make_unique<State>()) {}
 
 Listener::~Listener() {
-  state_->quit = true;
-  if (state_->thread.joinable()) {
-    state_->Wake();
-    state_->thread.join();
-  }
-  for (const int fd : state_->watched) close(fd);
-  for (const int fd : {state_->listen_fd, state_->epoll_fd, state_->wake_fd}) {
+  StopAccepting();
+  for (const int fd : {state_->listen_fd, state_->wake_fd}) {
     if (fd >= 0) close(fd);
   }
 }
@@ -121,27 +121,47 @@ absl::Status Listener::Open(absl::string_view host_port) {
 
 void Listener::Start(std::function<void(int listener_fd, int fd)> take) {
   state_->take = std::move(take);
-  state_->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   state_->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  for (const int fd : {state_->listen_fd, state_->wake_fd}) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = fd;
-    epoll_ctl(state_->epoll_fd, EPOLL_CTL_ADD, fd, &event);
-  }
   state_->accepting = true;
   state_->thread = std::thread([this] { state_->Run(max_connections_); });
 }
 
 void Listener::StopAccepting() {
   if (!state_->accepting.exchange(false)) return;
-  epoll_ctl(state_->epoll_fd, EPOLL_CTL_DEL, state_->listen_fd, nullptr);
-  // Shut, not closed: the number must not be given to another file while the thread may still use it.
+  const uint64_t one = 1;
+  if (write(state_->wake_fd, &one, sizeof(one)) != sizeof(one)) std::abort();
+  state_->thread.join();
+  // Whoever waits in the queue is refused now rather than left waiting. The number stays taken until the end.
   shutdown(state_->listen_fd, SHUT_RDWR);
 }
 
-int64_t Listener::connections() const { return state_->connections; }
+int64_t Listener::connections() const {
+  MutexLock lock(&state_->mu);
+  state_->ForgetClosed();
+  return static_cast<int64_t>(state_->open.size());
+}
 int64_t Listener::refused() const { return state_->refused; }
+
+void Listener::State::ForgetClosed() {
+  open.erase(std::remove_if(open.begin(), open.end(),
+                            [](const Connection& connection) {
+                              struct stat now {};
+                              return fstat(connection.fd, &now) != 0 || now.st_ino != connection.inode ||
+                                     !S_ISSOCK(now.st_mode);
+                            }),
+             open.end());
+}
+
+bool Listener::State::Admit(int fd, int max_connections) {
+  struct stat file {};
+  if (fstat(fd, &file) != 0) return false;
+  MutexLock lock(&mu);
+  // Only when the list is full is it worth asking about each: a system call for every connection.
+  if (static_cast<int>(open.size()) >= max_connections) ForgetClosed();
+  if (static_cast<int>(open.size()) >= max_connections) return false;
+  open.push_back({fd, file.st_ino});
+  return true;
+}
 
 void Listener::State::AcceptAll(int max_connections) {
   while (accepting) {
@@ -150,45 +170,25 @@ void Listener::State::AcceptAll(int max_connections) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         NARU_LOG_EVERY_SECONDS(10, ERROR, "cannot accept connections", {{"error", std::strerror(errno)}});
-        // Epoll would report the waiting connection again at once; a file must be closed somewhere first.
+        // The waiting connection would be reported again at once; a file must be closed somewhere first.
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
       }
       return;
     }
-    // A second descriptor of the connection tells when both ends have closed it: gRPC shuts a connection down before it
-    // closes its own descriptor.
-    const int watch = connections < max_connections ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-    if (watch < 0) {
+    if (Admit(fd, max_connections)) {
+      take(listen_fd, fd);
+    } else {
       ++refused;
-      NARU_LOG_EVERY_SECONDS(10, WARNING, "connection refused: too many",
-                             {{"connections", connections.load()}, {"max_connections", max_connections}});
+      NARU_LOG_EVERY_SECONDS(10, WARNING, "connection refused: too many", {{"max_connections", max_connections}});
       close(fd);
-      continue;
     }
-    epoll_event event{};
-    event.events = 0;  // EPOLLHUP and EPOLLERR are always reported
-    event.data.fd = watch;
-    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, watch, &event);
-    watched.insert(watch);
-    ++connections;
-    take(listen_fd, fd);
   }
 }
 
 void Listener::State::Run(int max_connections) {
-  epoll_event events[64];
-  while (!quit) {
-    const int count = epoll_wait(epoll_fd, events, 64, -1);
-    for (int i = 0; i < count; ++i) {
-      const int fd = events[i].data.fd;
-      if (fd == listen_fd) {
-        AcceptAll(max_connections);
-      } else if (fd != wake_fd) {
-        watched.erase(fd);
-        close(fd);
-        --connections;
-      }
-    }
+  while (accepting) {
+    pollfd fds[] = {{listen_fd, POLLIN, 0}, {wake_fd, POLLIN, 0}};
+    if (poll(fds, 2, -1) > 0 && fds[0].revents != 0) AcceptAll(max_connections);
   }
 }
 

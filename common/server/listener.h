@@ -26,7 +26,7 @@ class Listener {
   const std::string& address() const { return address_; }
   /// Begins to accept; `take` owns each descriptor that it is given.
   void Start(std::function<void(int listener_fd, int fd)> take);
-  /// Closes the port; connections stay as they are, and go on being counted.
+  /// Closes the port; connections stay as they are. Waits for a `take` that runs.
   void StopAccepting();
 
   /// Thread-safe.
