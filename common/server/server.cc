@@ -7,6 +7,7 @@
 #include <grpcpp/support/server_interceptor.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -90,6 +91,7 @@ struct Server::State {
   std::unique_ptr<HttpServer> http;
   std::unique_ptr<HttpServer> metrics_http;
   std::vector<MetricRegistry::Registration> registrations;
+  bool started = false;
   bool stopped = false;
 
   State(ServerOptions given_options, ServerDependencies given)
@@ -100,6 +102,7 @@ struct Server::State {
 
   absl::Status StartGrpc();
   absl::Status StartHttp();
+  void AddMetrics();
   std::unique_ptr<HttpServer> MakeHttp(const std::string& listen) const;
   HttpHandler Guard(Scope needed, HttpHandler handler) const;
 };
@@ -198,31 +201,40 @@ absl::Status Server::State::StartHttp() {
   return absl::OkStatus();
 }
 
+void Server::State::AddMetrics() {
+  using Kind = MetricRegistry::Kind;
+  MetricRegistry* metrics = dependencies.metrics;
+  registrations.push_back(metrics->AddCallback(Kind::kGauge, "naru_grpc_connections",
+                                               "Open connections to the gRPC port.", {},
+                                               [this] { return static_cast<double>(listener.connections()); }));
+  registrations.push_back(metrics->AddCallback(
+      Kind::kCounter, "naru_grpc_connections_refused_total", "Connections closed because there were too many.", {},
+      [this] { return static_cast<double>(listener.refused()); }));
+  registrations.push_back(metrics->AddCallbacks(
+      Kind::kGauge, "naru_dependency_up", "Whether a dependency answered well: 1 or 0.", [this] {
+        std::vector<MetricRegistry::Sample> samples;
+        for (const Health::Dependency& dependency : health.GetReport().dependencies) {
+          samples.push_back({{{"dependency", dependency.name}}, dependency.status.ok() ? 1.0 : 0.0});
+        }
+        return samples;
+      }));
+}
+
 absl::Status Server::Start() {
   State& state = *state_;
   NARU_RETURN_IF_ERROR(CheckListen(state.options));
   if (state.options.require_keys && state.dependencies.keys == nullptr) {
     return MakeError(absl::StatusCode::kFailedPrecondition, "NO_KEY_STORE", "keys are required, and nothing knows any");
   }
-  NARU_RETURN_IF_ERROR(state.StartGrpc());
-  NARU_RETURN_IF_ERROR(state.StartHttp());
-  using Kind = MetricRegistry::Kind;
-  MetricRegistry* metrics = state.dependencies.metrics;
-  state.registrations.push_back(
-      metrics->AddCallback(Kind::kGauge, "naru_grpc_connections", "Open connections to the gRPC port.", {},
-                           [this] { return static_cast<double>(state_->listener.connections()); }));
-  state.registrations.push_back(metrics->AddCallback(
-      Kind::kCounter, "naru_grpc_connections_refused_total", "Connections closed because there were too many.", {},
-      [this] { return static_cast<double>(state_->listener.refused()); }));
-  state.registrations.push_back(metrics->AddCallbacks(
-      Kind::kGauge, "naru_dependency_up", "Whether a dependency answered well: 1 or 0.", [this] {
-        std::vector<MetricRegistry::Sample> samples;
-        for (const Health::Dependency& dependency : state_->health.GetReport().dependencies) {
-          samples.push_back({{{"dependency", dependency.name}}, dependency.status.ok() ? 1.0 : 0.0});
-        }
-        return samples;
-      }));
+  absl::Status status = state.StartGrpc();
+  if (status.ok()) status = state.StartHttp();
+  if (!status.ok()) {
+    Stop();  // the ports that did open
+    return status;
+  }
+  state.AddMetrics();
   state.health.Start(state.options.health_interval);
+  state.started = true;
   NARU_LOG(INFO, "listening", {{"service", state.options.name}, {"grpc", address()}, {"http", http_address()},
                                {"metrics", metrics_address()}, {"tls", !state.options.tls_cert.empty()},
                                {"keys", state.options.require_keys}});
@@ -233,27 +245,23 @@ void Server::Stop() {
   State& state = *state_;
   if (std::exchange(state.stopped, true)) return;
   state.health.SetStopping();
-  if (state.grpc_server != nullptr && state.options.lame_duck.count() > 0) {
-    Mutex mu;
-    CondVar never;
-    MutexLock lock(&mu);
-    const int64_t end_us = Clock::System()->MonotonicMicros() + state.options.lame_duck.count() * 1000;
-    for (int64_t left_us; (left_us = end_us - Clock::System()->MonotonicMicros()) > 0;) {
-      never.WaitFor(&mu, std::chrono::microseconds(left_us));
-    }
+  if (state.started) {
+    std::this_thread::sleep_for(state.options.lame_duck);
+    for (const auto& callback : state.on_stop) callback();
   }
-  for (const auto& callback : state.on_stop) callback();
   state.health.Stop();
   state.listener.StopAccepting();
   if (state.grpc_server != nullptr) {
     state.grpc_server->Shutdown(std::chrono::system_clock::now() + state.options.drain_timeout);
     state.grpc_server->Wait();
   }
-  for (const auto& callback : state.on_flush) callback();
+  if (state.started) {
+    for (const auto& callback : state.on_flush) callback();
+  }
   if (state.http != nullptr) state.http->Stop();
   if (state.metrics_http != nullptr) state.metrics_http->Stop();
   state.registrations.clear();
-  NARU_LOG(INFO, "stopped", {{"service", state.options.name}});
+  if (state.started) NARU_LOG(INFO, "stopped", {{"service", state.options.name}});
 }
 
 std::string Server::address() const { return state_->listener.address(); }

@@ -71,7 +71,7 @@ class Server {
   void OnFlush(std::function<void()> callback);
 
   /// Opens all ports. Errors: FAILED_PRECONDITION (INSECURE_LISTEN), INVALID_ARGUMENT (addresses, certificates),
-  /// UNAVAILABLE (a port is taken).
+  /// UNAVAILABLE (a port is taken). After an error no port is open, and Stop calls no callbacks.
   absl::Status Start();
   /// Health NOT_SERVING -> lame-duck wait -> OnStop -> no new calls; running ones end or are cancelled after
   /// drain_timeout -> OnFlush -> HTTP ends. Blocks until all is done. Twice does nothing more.

@@ -370,6 +370,31 @@ TEST_F(ServerTest, SaysThatAPortIsTaken) {
   EXPECT_EQ(GetErrorDetails(other.Start()).reason, "PORT_TAKEN");
 }
 
+TEST_F(ServerTest, AFailedStartLeavesNoPortOpenAndCallsNothing) {
+  Start();
+  ServerOptions half;
+  half.http_listen = server_->http_address();  // taken
+  Server other(half, {.metrics = &metrics_});
+  other.OnStop([] { ADD_FAILURE(); });
+  other.OnFlush([] { ADD_FAILURE(); });
+  EXPECT_EQ(GetErrorDetails(other.Start()).reason, "PORT_TAKEN");
+  const auto channel = *MakeChannel({.address = other.address()});
+  EXPECT_FALSE(channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::milliseconds(50)));
+}
+
+TEST_F(ServerTest, HttpPortsUseTheSameCertificate) {
+  const testing::TempDir dir;
+  const TestCertificates files = MakeTestCertificates(dir);
+  options_.tls_cert = files.cert;
+  options_.tls_key = files.key;
+  Start();
+  EXPECT_THAT(HttpsGet(server_->http_address(), "/healthz", files.ca), HasSubstr("200 OK"));
+  EXPECT_THAT(HttpsGet(server_->metrics_address(), "/metrics", files.ca), HasSubstr("naru_grpc_connections"));
+  const testing::TempDir other_dir;
+  EXPECT_EQ(HttpsGet(server_->http_address(), "/healthz", MakeTestCertificates(other_dir).ca), "");
+  EXPECT_EQ(testing::HttpGet(server_->http_address(), "/healthz").status, 0);
+}
+
 TEST_F(ServerTest, TlsWithKeysWorksOnAnyAddress) {
   const testing::TempDir dir;
   const TestCertificates files = MakeTestCertificates(dir);

@@ -4,6 +4,7 @@
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include <cstdlib>
@@ -72,6 +73,24 @@ TestCertificates MakeTestCertificates(const testing::TempDir& dir) {
   const CertPtr cert = MakeCertificate("localhost", key.get(), ca.get(), ca_key.get());
   return {dir.Write("ca.pem", Pem(ca.get())), dir.Write("cert.pem", Pem(cert.get())),
           dir.Write("key.pem", Pem(key.get()))};
+}
+
+std::string HttpsGet(const std::string& address, const std::string& path, const std::string& ca) {
+  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
+  SSL_CTX_load_verify_locations(context.get(), ca.c_str(), nullptr);
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+  const std::unique_ptr<BIO, decltype(&BIO_free_all)> connection(BIO_new_ssl_connect(context.get()), &BIO_free_all);
+  SSL* ssl = nullptr;
+  BIO_get_ssl(connection.get(), &ssl);
+  SSL_set1_host(ssl, "localhost");
+  BIO_set_conn_hostname(connection.get(), address.c_str());
+  if (BIO_do_connect(connection.get()) != 1) return "";
+  const std::string request = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+  BIO_write(connection.get(), request.data(), static_cast<int>(request.size()));
+  std::string answer;
+  char buffer[4096];
+  for (int got; (got = BIO_read(connection.get(), buffer, sizeof(buffer))) > 0;) answer.append(buffer, got);
+  return answer;
 }
 
 }  // namespace naru

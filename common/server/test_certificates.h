@@ -1,4 +1,4 @@
-// Certificates for tests.
+// Certificates for tests, and a client that looks at them.
 #pragma once
 
 #include <string>
@@ -14,5 +14,9 @@ struct TestCertificates {
   std::string key;
 };
 TestCertificates MakeTestCertificates(const testing::TempDir& dir);
+
+/// Sends `GET path` over TLS to a server whose certificate the authority in the file `ca` must have signed for
+/// `localhost`. The whole answer; empty when there was none.
+std::string HttpsGet(const std::string& address, const std::string& path, const std::string& ca);
 
 }  // namespace naru
