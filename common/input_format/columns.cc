@@ -44,15 +44,16 @@ class DelimitedParser : public ColumnParser {
   DelimitedParser(char delimiter, std::vector<std::string> names) : delimiter_(delimiter), names_(std::move(names)) {}
   const std::vector<std::string>& names() const override { return names_; }
   bool Parse(absl::string_view line, Columns* columns, LineRejection* rejection) const override {
-    columns->values.clear();
+    const size_t last = names_.size() - 1;
+    columns->values.resize(names_.size());
     size_t start = 0;
-    while (columns->values.size() + 1 < names_.size()) {
+    for (size_t i = 0; i < last; ++i) {
       const size_t end = line.find(delimiter_, start);
-      if (end == absl::string_view::npos) return WrongCount(line, columns->values.size() + 1, names_.size(), rejection);
-      columns->values.push_back({line.substr(start, end - start), true});
+      if (end == absl::string_view::npos) return WrongCount(line, i + 1, names_.size(), rejection);
+      columns->values[i] = {line.substr(start, end - start), true};
       start = end + 1;
     }
-    columns->values.push_back({line.substr(start), true});
+    columns->values[last] = {line.substr(start), true};
     return true;
   }
 

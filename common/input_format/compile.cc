@@ -235,6 +235,7 @@ class PlanCompiler {
     CompileType(mapping, field, &source);
     if (!mapping.from().empty()) {
       source.kind = ValueSource::Kind::kFrom;
+      source.plain = source.type == ValueSource::Type::kAsParsed && !source.hash;
       source.path = Path(mapping.from(), field);
     } else if (mapping.has_const_()) {
       CompileConstant(mapping.const_(), field, &source);

@@ -39,6 +39,7 @@ struct ValueSource {
   Kind kind = Kind::kNone;
   Type type = Type::kAsParsed;
   bool hash = false;
+  bool plain = false;     ///< kFrom, as parsed, not hashed
   std::string label;  ///< `subject`, `data.age`: for rejections
   FieldPath path;
   event::ValueView constant;

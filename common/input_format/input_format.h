@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "common/input_format/record_splitter.h"
 #include "common/input_format/rejection.h"
+#include "common/input_format/wire_buffer.h"
 
 namespace naru::catalog::v1 {
 class InputFormat;
@@ -54,16 +55,16 @@ class InputFormat {
 
 /// Encoded events, one after the other.
 struct EventBuffer {
-  std::string bytes;
+  WireBuffer bytes;
   std::vector<size_t> ends;  ///< where each event ends in `bytes`
 
   size_t size() const { return ends.size(); }
   absl::string_view event(size_t i) const {
     const size_t begin = i == 0 ? 0 : ends[i - 1];
-    return absl::string_view(bytes).substr(begin, ends[i] - begin);
+    return bytes.view().substr(begin, ends[i] - begin);
   }
   void Clear() {
-    bytes.clear();
+    bytes.Clear();
     ends.clear();
   }
 };

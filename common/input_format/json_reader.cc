@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "common/event/event_writer.h"
 #include "naru/ingest/v1/ingest.pb.h"
 
 namespace naru::input_format {
@@ -136,7 +135,7 @@ struct JsonReader::State {
       ValueView value;
     };
     std::vector<Member> members;
-    std::string bytes;
+    WireBuffer bytes;
   };
 
   simdjson::dom::parser parser;
@@ -172,9 +171,12 @@ struct JsonReader::State {
         view->kind = Kind::kBool;
         view->boolean = bool(json);
         return true;
-      case element_type::INT64: return Number(static_cast<double>(int64_t(json)), true, view, rejection);
-      case element_type::UINT64: return Number(static_cast<double>(uint64_t(json)), true, view, rejection);
-      case element_type::DOUBLE: return Number(double(json), false, view, rejection);
+      case element_type::INT64: return Integer(int64_t(json), view, rejection);
+      case element_type::UINT64: return Integer(INT64_MAX, view, rejection);
+      case element_type::DOUBLE:
+        view->kind = Kind::kNumber;
+        view->number = double(json);
+        return std::isfinite(view->number) || Reject(ingest::v1::NOT_FINITE, "", "", "a finite number", rejection);
       case element_type::STRING:
         view->bytes = View(std::string_view(json));
         view->kind = !null_values->empty() && IsNullValue(view->bytes) ? Kind::kAbsent : Kind::kString;
@@ -191,13 +193,11 @@ struct JsonReader::State {
                   : NestedList(simdjson::dom::array(json), depth, view, rejection);
   }
 
-  static bool Number(double number, bool integer, ValueView* view, LineRejection* rejection) {
+  static bool Integer(int64_t integer, ValueView* view, LineRejection* rejection) {
     view->kind = Kind::kNumber;
-    view->number = number;
-    if (integer && std::abs(number) > kMaxExactInt) {
-      return Reject(ingest::v1::FIELD_RANGE, "", absl::StrCat(number), kIntegerLimit, rejection);
-    }
-    return std::isfinite(number) || Reject(ingest::v1::NOT_FINITE, "", "", "a finite number", rejection);
+    view->number = static_cast<double>(integer);
+    return (integer <= kMaxExactInteger && integer >= -kMaxExactInteger) ||
+           Reject(ingest::v1::FIELD_RANGE, "", absl::StrCat(integer), kIntegerLimit, rejection);
   }
 
   bool NestedObject(simdjson::dom::object object, int depth, const UsedFields* used, ValueView* view,
@@ -207,16 +207,15 @@ struct JsonReader::State {
     for (const auto& member : object) {
       if (!AddMember(View(member.key), member.value, depth, used, rejection)) return false;
     }
-    level.bytes.clear();
+    level.bytes.Clear();
     if (!WriteMembers(&level, &level.bytes, rejection)) return false;
-    view->bytes = arena.Copy(level.bytes);
+    view->bytes = arena.Copy(level.bytes.view());
     return true;
   }
 
   bool NestedList(simdjson::dom::array list, int depth, ValueView* view, LineRejection* rejection) {
     Level& level = LevelAt(depth);
-    level.bytes.clear();
-    event::ListWriter writer(&level.bytes);
+    level.bytes.Clear();
     int index = 0;
     for (const simdjson::dom::element& item : list) {
       ValueView value;
@@ -226,10 +225,10 @@ struct JsonReader::State {
       }
       // A list keeps its places: what counts as absent is null there.
       if (value.kind == Kind::kAbsent) value.kind = Kind::kNull;
-      writer.AddValue(value);
+      level.bytes.AddElement(value);
       ++index;
     }
-    view->bytes = arena.Copy(level.bytes);
+    view->bytes = arena.Copy(level.bytes.view());
     return true;
   }
 
@@ -248,7 +247,7 @@ struct JsonReader::State {
     return true;
   }
 
-  static bool WriteMembers(Level* level, std::string* out, LineRejection* rejection) {
+  static bool WriteMembers(Level* level, WireBuffer* out, LineRejection* rejection) {
     auto& members = level->members;
     const auto before = [](const Level::Member& a, const Level::Member& b) { return a.key < b.key; };
     if (!std::is_sorted(members.begin(), members.end(), before)) std::sort(members.begin(), members.end(), before);
@@ -257,8 +256,7 @@ struct JsonReader::State {
         return Reject(ingest::v1::PARSE, members[i].key, "", "each key once", rejection);
       }
     }
-    event::StructWriter writer(out);
-    for (const Level::Member& member : members) writer.AddValue(member.key, member.value);
+    for (const Level::Member& member : members) out->AddField(member.key, member.value);
     return true;
   }
 };
@@ -333,7 +331,7 @@ bool JsonReader::Get(Scope scope, int key, const std::vector<std::string>& below
   return state_->ToView(found, depth, nullptr, value, rejection);
 }
 
-bool JsonReader::EncodeObject(Scope scope, const UsedFields& used, std::string* out, LineRejection* rejection) {
+bool JsonReader::EncodeObject(Scope scope, const UsedFields& used, WireBuffer* out, LineRejection* rejection) {
   State& state = *state_;
   State::Level& level = state.LevelAt(1);
   level.members.clear();

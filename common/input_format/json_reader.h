@@ -9,6 +9,7 @@
 #include "common/event/event_view.h"
 #include "common/input_format/byte_arena.h"
 #include "common/input_format/rejection.h"
+#include "common/input_format/wire_buffer.h"
 
 namespace naru::input_format {
 
@@ -63,7 +64,7 @@ class JsonReader {
            LineRejection* rejection);
 
   /// Appends the whole object, sorted by key, without `used`, as wire bytes of a Struct.
-  bool EncodeObject(Scope scope, const UsedFields& used, std::string* out, LineRejection* rejection);
+  bool EncodeObject(Scope scope, const UsedFields& used, WireBuffer* out, LineRejection* rejection);
 
   /// Gives back what the line needed. What Get returned becomes invalid.
   void Reset();

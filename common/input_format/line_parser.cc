@@ -29,10 +29,17 @@ constexpr absl::string_view kIntegerLimit = "an integer from -9007199254740992 t
 absl::string_view NumberText(double number, std::array<char, 32>* buffer) {
   char* begin = buffer->data();
   char* end = begin + buffer->size();
-  const bool whole = std::trunc(number) == number && std::abs(number) <= kMaxExactInt;
+  const bool whole = std::trunc(number) == number && std::abs(number) <= static_cast<double>(kMaxExactInteger);
   const auto result =
       whole ? std::to_chars(begin, end, static_cast<int64_t>(number)) : std::to_chars(begin, end, number);
   return {begin, static_cast<size_t>(result.ptr - begin)};
+}
+
+/// Puts `path` before the field of a rejection; false.
+bool Below(absl::string_view path, LineRejection* rejection) {
+  const bool index = !rejection->field.empty() && rejection->field[0] == '[';
+  rejection->field = absl::StrCat(path, rejection->field.empty() || index ? "" : ".", rejection->field);
+  return false;
 }
 
 bool IsBlank(absl::string_view text) {
@@ -46,7 +53,8 @@ bool ToInteger(ValueView* value, LineRejection* rejection) {
     const size_t skip = text.size() > 1 && text[0] == '+' && text[1] != '-' ? 1 : 0;
     int64_t integer = 0;
     const auto result = std::from_chars(text.data() + skip, text.data() + text.size(), integer);
-    if (result.ec == std::errc::result_out_of_range) {
+    const bool too_large = integer > kMaxExactInteger || integer < -kMaxExactInteger;
+    if (result.ec == std::errc::result_out_of_range || (result.ec == std::errc() && too_large)) {
       return Reject(ingest::v1::FIELD_RANGE, "", text, kIntegerLimit, rejection);
     }
     if (result.ec != std::errc() || result.ptr != text.data() + text.size()) {
@@ -58,10 +66,9 @@ bool ToInteger(ValueView* value, LineRejection* rejection) {
     const absl::string_view shown = value->kind == Kind::kNumber ? NumberText(number, &buffer) : "";
     return Reject(ingest::v1::PARSE, "", shown, "an integer", rejection);
   }
-  if (std::abs(number) > kMaxExactInt) {
+  if (std::abs(number) > static_cast<double>(kMaxExactInteger)) {
     std::array<char, 32> buffer;
-    return Reject(ingest::v1::FIELD_RANGE, "", value->kind == Kind::kString ? value->bytes : NumberText(number, &buffer),
-                  kIntegerLimit, rejection);
+    return Reject(ingest::v1::FIELD_RANGE, "", NumberText(number, &buffer), kIntegerLimit, rejection);
   }
   *value = {.kind = Kind::kNumber, .number = number};
   return true;
@@ -128,7 +135,7 @@ struct LineParser::State {
   bool variables_set = false;
   ByteArena arena;
   std::string padded;  ///< the line, where the caller's bytes end with it
-  std::string data;
+  WireBuffer data;
   bool in_element = false;
 
   absl::string_view Text(const ValueView& value);
@@ -170,10 +177,8 @@ bool LineParser::State::ReadJsonColumn(int column, LineRejection* rejection) {
   if (state != ColumnState::kUnread) return true;
   const Column& text = columns.values[column];
   state = !text.present || IsBlank(text.text) || IsNullValue(text.text) ? ColumnState::kAbsent : ColumnState::kRead;
-  if (state == ColumnState::kAbsent || column_readers[column]->Parse(text.text, rejection)) return true;
-  const std::string& name = plan.column_names[column];
-  rejection->field = rejection->field.empty() ? name : absl::StrCat(name, ".", rejection->field);
-  return false;
+  return state == ColumnState::kAbsent || column_readers[column]->Parse(text.text, rejection) ||
+         Below(plan.column_names[column], rejection);
 }
 
 bool LineParser::State::ReadColumn(const FieldPath& path, ValueView* value, LineRejection* rejection) {
@@ -182,11 +187,14 @@ bool LineParser::State::ReadColumn(const FieldPath& path, ValueView* value, Line
     if (column_states[path.column] == ColumnState::kAbsent) return true;
     JsonReader& reader = *column_readers[path.column];
     if (path.line_key >= 0) {
-      return reader.Get(JsonReader::Scope::kLine, path.line_key, path.line_below, 2, value, rejection);
+      return reader.Get(JsonReader::Scope::kLine, path.line_key, path.line_below, 2, value, rejection) ||
+             Below(path.text, rejection);
     }
-    std::string object;
-    if (!reader.EncodeObject(JsonReader::Scope::kLine, UsedFields(), &object, rejection)) return false;
-    *value = {.kind = Kind::kStruct, .bytes = arena.Copy(object)};
+    WireBuffer object;
+    if (!reader.EncodeObject(JsonReader::Scope::kLine, UsedFields(), &object, rejection)) {
+      return Below(plan.column_names[path.column], rejection);
+    }
+    *value = {.kind = Kind::kStruct, .bytes = arena.Copy(object.view())};
     return true;
   }
   const Column& column = columns.values[path.column];
@@ -209,13 +217,8 @@ bool LineParser::State::ReadJson(const FieldPath& path, int depth, ValueView* va
 bool LineParser::State::Read(const FieldPath& path, int depth, ValueView* value, bool* from_line,
                              LineRejection* rejection) {
   *value = ValueView();
-  const bool read = json == nullptr ? ReadColumn(path, value, rejection) : ReadJson(path, depth, value, from_line, rejection);
-  if (read) return true;
-  if (json != nullptr || path.line_key >= 0) {
-    const bool index = !rejection->field.empty() && rejection->field[0] == '[';
-    rejection->field = absl::StrCat(path.text, rejection->field.empty() || index ? "" : ".", rejection->field);
-  }
-  return false;
+  if (json == nullptr) return ReadColumn(path, value, rejection);
+  return ReadJson(path, depth, value, from_line, rejection) || Below(path.text, rejection);
 }
 
 bool LineParser::State::FillTemplate(const ValueSource& source, ValueView* value, LineRejection* rejection) {
@@ -264,7 +267,7 @@ bool LineParser::State::Evaluate(const ValueSource& source, ValueView* value, Li
     case cel::Kind::kInt:
     case cel::Kind::kDouble:
       *value = {.kind = Kind::kNumber, .number = result.AsDouble()};
-      if (result.kind() == cel::Kind::kInt && std::abs(value->number) > kMaxExactInt) {
+      if (result.kind() == cel::Kind::kInt && std::abs(value->number) > static_cast<double>(kMaxExactInteger)) {
         return Reject(ingest::v1::FIELD_RANGE, source.label, result.DebugString(), kIntegerLimit, rejection);
       }
       return std::isfinite(value->number) ||
@@ -317,6 +320,7 @@ bool LineParser::State::Convert(const ValueSource& source, ValueView* value, Lin
 }
 
 bool LineParser::State::Extract(const ValueSource& source, ValueView* value, bool* from_line, LineRejection* rejection) {
+  if (source.plain) return Read(source.path, 2, value, from_line, rejection);
   *value = ValueView();
   switch (source.kind) {
     case ValueSource::Kind::kNone: return true;
@@ -348,8 +352,13 @@ bool LineParser::State::Extract(const ValueSource& source, ValueView* value, boo
 
 bool LineParser::State::Attribute(const ValueSource& source, absl::string_view* text, bool* from_line,
                                   LineRejection* rejection) {
+  if (source.kind == ValueSource::Kind::kNone) return true;
   ValueView value;
   if (!Extract(source, &value, from_line, rejection)) return false;
+  if (value.kind == Kind::kString) {
+    *text = value.bytes;
+    return true;
+  }
   if (value.kind == Kind::kStruct || value.kind == Kind::kList) {
     return Reject(ingest::v1::PARSE, source.kind == ValueSource::Kind::kFrom ? source.path.text : source.label, "",
                   absl::StrCat("a text or a number for `", source.label, "`"), rejection);
@@ -375,19 +384,18 @@ bool LineParser::State::ReadTime(event::EventFields* fields, LineRejection* reje
 }
 
 bool LineParser::State::WriteColumns(LineRejection* rejection) {
-  event::StructWriter writer(&data);
   for (int column : plan.whole_columns) {
     FieldPath path;
     path.column = column;
     ValueView value;
     if (!ReadColumn(path, &value, rejection)) return false;
-    if (value.kind != Kind::kAbsent) writer.AddValue(plan.column_names[column], value);
+    if (value.kind != Kind::kAbsent) data.AddField(plan.column_names[column], value);
   }
   return true;
 }
 
 bool LineParser::State::WriteData(LineRejection* rejection) {
-  data.clear();
+  data.Clear();
   bool from_line = false;
   ValueView value;
   if (plan.data_from.has_value()) {
@@ -396,7 +404,7 @@ bool LineParser::State::WriteData(LineRejection* rejection) {
     if (value.kind != Kind::kStruct) {
       return Reject(ingest::v1::PARSE, plan.data_from->text, Text(value), "an object", rejection);
     }
-    data.assign(value.bytes.data(), value.bytes.size());
+    data.Append(value.bytes);
     return true;
   }
   if (plan.whole) {
@@ -404,10 +412,9 @@ bool LineParser::State::WriteData(LineRejection* rejection) {
     return json->EncodeObject(in_element ? JsonReader::Scope::kElement : JsonReader::Scope::kLine, plan.used, &data,
                               rejection);
   }
-  event::StructWriter writer(&data);
   for (const auto& [name, source] : plan.data) {
     if (!Extract(source, &value, &from_line, rejection)) return false;
-    if (value.kind != Kind::kAbsent) writer.AddValue(name, value);
+    if (value.kind != Kind::kAbsent) data.AddField(name, value);
   }
   return true;
 }
@@ -441,8 +448,8 @@ bool LineParser::State::BuildEvent(const LineContext& context, int element, Even
     }
   }
   if (!WriteData(rejection)) return false;
-  fields.data = data;
-  event::AppendEvent(fields, &events->bytes);
+  fields.data = data.view();
+  events->bytes.AddEvent(fields);
   events->ends.push_back(events->bytes.size());
   return true;
 }

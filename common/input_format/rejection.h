@@ -1,6 +1,7 @@
 // Why a line did not become an event.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -14,7 +15,7 @@ namespace naru::input_format {
 /// Limits of what is read.
 inline constexpr size_t kMaxLineBytes = size_t{1} << 20;
 inline constexpr int kMaxDataDepth = 8;              ///< of objects and lists in `data`
-inline constexpr double kMaxExactInt = 9007199254740992.0;  ///< 2^53: beyond it doubles skip integers
+inline constexpr int64_t kMaxExactInteger = int64_t{1} << 53;  ///< beyond it doubles skip integers
 inline constexpr size_t kMaxRejectedValue = 64;      ///< bytes of a value that a rejection shows
 
 /// One line (or one element of an exploded one) that could not be read.
