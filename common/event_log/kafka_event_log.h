@@ -37,7 +37,7 @@ struct KafkaEventLogOptions {
   /// RESOURCE_EXHAUSTED.
   size_t max_in_flight_bytes = size_t{64} << 20;
   /// Each reader and consumer fetches about this much ahead.
-  size_t fetch_ahead_bytes = size_t{32} << 20;
+  size_t fetch_ahead_bytes = size_t{16} << 20;
   /// A group member that sends no heartbeats for this long (dead), or does not poll for that long (stuck), loses its
   /// partitions. Brokers take session timeouts from 6 s by default.
   std::chrono::milliseconds session_timeout = std::chrono::seconds(10);

@@ -18,6 +18,8 @@ constexpr size_t kMessageOverhead = 64;
 constexpr int kSeekTimeoutMs = 10'000;
 // How long one wait may hold up Cancel, should the wake-up be missed.
 constexpr std::chrono::milliseconds kSlice(100);
+constexpr std::chrono::milliseconds kFirstPatience(5);
+constexpr std::chrono::milliseconds kLastPatience(1000);
 
 size_t HeaderBytes(const rd_kafka_headers_t* headers, size_t* count) {
   size_t bytes = 0;
@@ -83,6 +85,7 @@ void Fetcher::Track(const std::string& topic, int partition, int64_t next) {
   tracked.partition = partition;
   tracked.next = next;
   tracked.moved = false;
+  tracked.at_end = false;
   last_topic_ = nullptr;
 }
 
@@ -114,6 +117,7 @@ absl::Status Fetcher::Seek(const std::string& topic, int partition, int64_t offs
   }
   found->second.collected.clear();
   found->second.next = offset;
+  found->second.at_end = false;
   return absl::OkStatus();
 }
 
@@ -134,7 +138,7 @@ absl::StatusOr<std::vector<RawBatch>> Fetcher::Poll(std::chrono::milliseconds ma
   while (pending_error_.ok() && collected_bytes_ < std::max<size_t>(max_bytes, 1)) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - SteadyClock::now());
     const bool wait = collected_bytes_ == 0 && !moved && left.count() > 0;
-    MessagePtr message(rd_kafka_consumer_poll(client_->get(), wait ? static_cast<int>(std::min(left, kSlice).count()) : 0));
+    MessagePtr message = Next(wait ? std::min(left, kSlice) : std::chrono::milliseconds(0));
     if (cancelled_.load()) return absl::CancelledError("the reader was cancelled");
     if (message == nullptr) {
       if (!wait) break;
@@ -163,6 +167,43 @@ absl::StatusOr<std::vector<RawBatch>> Fetcher::Poll(std::chrono::milliseconds ma
   return batches;
 }
 
+MessagePtr Fetcher::Next(std::chrono::milliseconds wait) {
+  MessagePtr message;
+  if (wait.count() == 0 || !Starved()) {
+    message.reset(rd_kafka_consumer_poll(client_->get(), static_cast<int>(wait.count())));
+  } else {
+    patience_ = std::clamp(patience_, kFirstPatience, kLastPatience);
+    message.reset(rd_kafka_consumer_poll(client_->get(), static_cast<int>(std::min(wait, patience_).count())));
+    if (message == nullptr) {
+      Nudge(wait);
+      patience_ *= 2;
+    }
+  }
+  if (message != nullptr && message->err == RD_KAFKA_RESP_ERR_NO_ERROR) patience_ = kFirstPatience;
+  return message;
+}
+
+// Whether there is more to read than has come. librdkafka before 2.2 stops fetching when what it fetched ahead is as much
+// as it may be, and then looks again only after up to a second, however soon that was taken.
+bool Fetcher::Starved() const {
+#if RD_KAFKA_VERSION >= 0x020200ff
+  return false;
+#else
+  return !paused_ && !client_->unreachable() &&
+         std::any_of(partitions_.begin(), partitions_.end(), [](const auto& p) { return !p.second.at_end; });
+#endif
+}
+
+// Any request wakes the thread of its broker, which then fetches too. This one goes to the leaders of all partitions.
+void Fetcher::Nudge(std::chrono::milliseconds timeout) {
+  PartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.size())));
+  for (const auto& [key, partition] : partitions_) {
+    if (partition.at_end) continue;
+    rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.partition)->offset = RD_KAFKA_OFFSET_END;
+  }
+  rd_kafka_offsets_for_times(client_->get(), list.get(), static_cast<int>(timeout.count()));
+}
+
 Fetcher::Partition* Fetcher::Find(const rd_kafka_message_t& message) {
   if (message.rkt == nullptr) return nullptr;
   if (last_topic_ == message.rkt && last_found_->partition == message.partition) return last_found_;
@@ -177,6 +218,7 @@ void Fetcher::Take(MessagePtr message) {
   Partition* partition = Find(*message);
   if (partition == nullptr || message->offset < partition->next) return;
   partition->next = message->offset + 1;
+  partition->at_end = false;
   collected_bytes_ += message->len + message->key_len + kMessageOverhead;
   partition->collected.push_back(std::move(message));
 }
@@ -185,7 +227,9 @@ void Fetcher::TakeError(const rd_kafka_message_t& message) {
   Partition* partition = Find(message);
   switch (message.err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-      if (partition != nullptr && message.offset > partition->next) {
+      if (partition == nullptr) return;
+      partition->at_end = true;
+      if (message.offset > partition->next) {
         partition->next = message.offset;
         partition->moved = true;
       }

@@ -40,13 +40,16 @@ class Fetcher {
   void UntrackAll();
   /// Goes to `offset`. Errors: FAILED_PRECONDITION when the partition is not tracked; UNAVAILABLE.
   absl::Status Seek(const std::string& topic, int partition, int64_t offset);
+  /// Whether the client was told to fetch nothing for now.
+  void SetPaused(bool paused) { paused_ = paused; }
 
  private:
   struct Partition {
     std::string topic;
     int partition = 0;
     int64_t next = 0;
-    bool moved = false;  ///< `next` went on without a message since the last Poll returned
+    bool moved = false;   ///< `next` went on without a message since the last Poll returned
+    bool at_end = false;  ///< nothing more was there when it was last fetched
     std::vector<MessagePtr> collected;
   };
 
@@ -56,6 +59,9 @@ class Fetcher {
   absl::Status Reassign(const std::string& topic, int partition, int64_t offset);
   Partition* Find(const rd_kafka_message_t& message);
   std::vector<RawBatch> Pack();
+  MessagePtr Next(std::chrono::milliseconds wait);
+  bool Starved() const;
+  void Nudge(std::chrono::milliseconds timeout);
 
   std::unique_ptr<Client> client_;
   std::unique_ptr<rd_kafka_queue_t, Deleter> queue_;
@@ -63,6 +69,8 @@ class Fetcher {
   Partition* last_found_ = nullptr;
   rd_kafka_topic_t* last_topic_ = nullptr;
   size_t collected_bytes_ = 0;
+  std::chrono::milliseconds patience_{0};  ///< how long to wait before the next nudge
+  bool paused_ = false;
   absl::Status pending_error_;
   std::atomic<bool> cancelled_{false};
 };

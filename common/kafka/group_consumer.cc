@@ -187,6 +187,7 @@ absl::StatusOr<std::vector<RawBatch>> GroupConsumer::Poll(std::chrono::milliseco
 void GroupConsumer::SetPaused(bool paused) {
   if (state_->paused == paused) return;
   state_->paused = paused;
+  state_->fetcher->SetPaused(paused);
   PartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(state_->assigned.size())));
   for (int partition : state_->assigned) {
     rd_kafka_topic_partition_list_add(list.get(), state_->options.topic.c_str(), partition);

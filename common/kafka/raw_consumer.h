@@ -55,7 +55,7 @@ struct RawConsumerOptions {
   /// What CommitAdvisory commits for; no group is joined.
   std::string group = "naru";
   /// About this much is fetched ahead, at most.
-  size_t fetch_ahead_bytes = size_t{32} << 20;
+  size_t fetch_ahead_bytes = size_t{16} << 20;
   std::chrono::milliseconds timeout = std::chrono::seconds(10);  ///< of calls that ask the cluster
 };
 
