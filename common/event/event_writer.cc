@@ -112,7 +112,10 @@ void AppendServerFields(const ServerFields& fields, std::string* out) {
   if (!fields.generated_id.empty()) AppendInt(11, 1, out);
 }
 
-void AppendWithoutServerFields(absl::string_view event, std::string* out) {
+namespace {
+
+// Copies the fields below `end_field`, except `left_out`.
+void CopyFields(absl::string_view event, uint32_t end_field, uint32_t left_out, std::string* out) {
   const char* p = event.data();
   const char* const end = p + event.size();
   uint32_t tag;
@@ -122,8 +125,17 @@ void AppendWithoutServerFields(absl::string_view event, std::string* out) {
     if (p == nullptr) return;
     p = wire::SkipValue(p, end, tag);
     if (p == nullptr) return;
-    if (tag < Tag(8, kVarint)) out->append(start, p - start);
+    if (tag >> 3 < end_field && tag >> 3 != left_out) out->append(start, p - start);
   }
+}
+
+}  // namespace
+
+void AppendWithoutServerFields(absl::string_view event, std::string* out) { CopyFields(event, 8, 0, out); }
+
+void AppendWithData(absl::string_view event, absl::string_view data, std::string* out) {
+  CopyFields(event, 8, 7, out);
+  AppendBytes(7, data, out);
 }
 
 void AppendPublishEntry(absl::string_view event, std::string* out) { AppendBytes(1, event, out); }

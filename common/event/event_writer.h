@@ -60,6 +60,9 @@ void AppendServerFields(const ServerFields& fields, std::string* out);
 /// Appends `event` without the fields 8 and up (what a sender must not set).
 void AppendWithoutServerFields(absl::string_view event, std::string* out);
 
+/// Appends `event` without the fields 8 and up, with `data` (wire bytes of a Struct) instead of its own.
+void AppendWithData(absl::string_view event, absl::string_view data, std::string* out);
+
 /// Appends one `events` entry of a PublishEventsRequest (tag, length, bytes).
 void AppendPublishEntry(absl::string_view event, std::string* out);
 

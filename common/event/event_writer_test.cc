@@ -104,6 +104,23 @@ TEST(AppendWithoutServerFields, LeavesOnlyWhatIsTheSenders) {
   }
 }
 
+TEST(AppendWithData, ReplacesTheDataAndDropsServerFields) {
+  RandomMessages random(14);
+  for (int i = 0; i < 1'000; ++i) {
+    v1::Event event = random.Event();
+    v1::Event forged = event;
+    forged.set_type_version(9);
+    google::protobuf::Struct data;
+    random.FillStruct(2, &data);
+    std::string bytes;
+    AppendWithData(forged.SerializeAsString(), data.SerializeAsString(), &bytes);
+    *event.mutable_data() = data;
+    v1::Event read;
+    ASSERT_TRUE(read.ParseFromString(bytes));
+    EXPECT_EQ(read.DebugString(), event.DebugString());
+  }
+}
+
 TEST(AppendPublishEntry, MakesARequest) {
   std::string bytes;
   AppendPublishEntry(std::string(300, '\0').substr(0, 0), &bytes);

@@ -68,9 +68,10 @@ struct Batch {
   std::vector<ExtraRecord> extra;
   std::vector<event_log::LocalWrite> local;  ///< only where the log is embedded
 
-  /// Dead letters taken again: accepted ones count as replayed (not as received), others are not counted and leave no
-  /// second dead letter.
-  bool replay = false;
+  /// Dead letters taken again: (partition, offset) in `events.dlq` for each of `events`, else empty. What is accepted then
+  /// counts as replayed (not as received) and is marked so, in the same write; what is rejected again is not counted and
+  /// leaves no second dead letter.
+  std::vector<std::pair<int32_t, int64_t>> replayed_from;
 };
 
 /// An event that was not stored.

@@ -1,0 +1,147 @@
+#include "services/ingest/ingest.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/log/log.h"
+#include "common/metrics/metrics.h"
+#include "common/server/server.h"
+#include "common/status/status.h"
+#include "services/ingest/local_bookkeeping.h"
+#include "services/ingest/log_bookkeeping.h"
+
+namespace naru::ingest {
+namespace {
+
+constexpr int kEmbeddedPartitions = 4;
+constexpr int kKafkaPartitions = 12;
+constexpr size_t kKafkaDeadLetterBytes = 900 * 1024;  // brokers take messages of 1 MB by default
+constexpr char kService[] = "naru.ingest.v1.IngestService";
+
+}  // namespace
+
+struct Ingest::Gauges {
+  std::vector<MetricRegistry::Registration> registrations;
+};
+
+Ingest::Ingest(const IngestOptions& options, const IngestDependencies& dependencies)
+    : options_(options), dependencies_(dependencies), budget_(options.max_in_flight.bytes) {}
+
+Ingest::~Ingest() {
+  gauges_.reset();
+  service_.reset();
+  dead_letters_.reset();
+  pipeline_.reset();
+  bookkeeping_.reset();
+}
+
+absl::StatusOr<std::unique_ptr<Ingest>> Ingest::Open(const IngestOptions& options,
+                                                     const IngestDependencies& dependencies) {
+  std::unique_ptr<Ingest> ingest(new Ingest(options, dependencies));
+  NARU_RETURN_IF_ERROR(ingest->Start());
+  return ingest;
+}
+
+absl::Status Ingest::Start() {
+  NARU_RETURN_IF_ERROR(MakeTopics());
+  event_log::EventLog& log = *dependencies_.log;
+  event_log::LocalStore* store = log.local_store();
+  if (store != nullptr) {
+    LocalBookkeepingOptions local;
+    local.directory = options_.state_dir;
+    local.clock = dependencies_.clock;
+    local.random = dependencies_.random;
+    NARU_ASSIGN_OR_RETURN(bookkeeping_, LocalBookkeeping::Open(store, local, &notes_));
+  } else {
+    LogBookkeepingOptions follow;
+    follow.directory = options_.state_dir;
+    follow.instance = options_.instance;
+    follow.clock = dependencies_.clock;
+    follow.random = dependencies_.random;
+    follow.longest_window = TypeTable::Compile(*dependencies_.catalog->snapshot(), nullptr)->longest_window();
+    NARU_ASSIGN_OR_RETURN(bookkeeping_, LogBookkeeping::Open(log, follow, &notes_));
+  }
+  for (const std::string& note : notes_) NARU_LOG(WARNING, "mended at start", {{"note", note}});
+
+  LogPipelineOptions pipeline;
+  pipeline.check.limits.event = static_cast<size_t>(options_.max_event.bytes);
+  pipeline.check.max_future_us = options_.max_future.count();
+  pipeline.check.keep_unregistered = options_.unregistered_events == "keep";
+  pipeline.transactional_id = absl::StrCat("naru-ingest-", options_.instance);
+  if (store == nullptr) pipeline.max_dead_letter_bytes = kKafkaDeadLetterBytes;
+  NARU_ASSIGN_OR_RETURN(pipeline_,
+                        LogPipeline::Open(log, *dependencies_.catalog, *bookkeeping_, *dependencies_.clock,
+                                          *dependencies_.random, dependencies_.metrics, std::move(pipeline)));
+  pipeline_->OnTypes([this](const TypeTable& types) { KeepEventsFor(types); });
+  dead_letters_ = std::make_unique<DeadLetters>(log, *pipeline_, *bookkeeping_);
+  service_ = std::make_unique<IngestService>(
+      IngestServiceParts{&log, dependencies_.catalog, pipeline_.get(), bookkeeping_.get(), dead_letters_.get(), &budget_,
+                         notes_, dependencies_.data_dir});
+  AddMetrics();
+  return absl::OkStatus();
+}
+
+absl::Status Ingest::MakeTopics() {
+  event_log::EventLog& log = *dependencies_.log;
+  const bool embedded = log.local_store() != nullptr;
+  const auto existing = log.DescribeTopic(event_log::kEventsTopic);
+  if (!existing.ok() && !absl::IsNotFound(existing.status())) return existing.status();
+  events_topic_.name = event_log::kEventsTopic;
+  // What is there stays as it is: its partitions never change.
+  events_topic_.partitions = existing.ok()              ? existing->config.partitions
+                             : options_.partitions != 0 ? options_.partitions
+                             : embedded                 ? kEmbeddedPartitions
+                                                        : kKafkaPartitions;
+  events_topic_.retention_time = std::max<std::chrono::microseconds>(
+      std::chrono::hours(24 * 30), existing.ok() ? existing->config.retention_time : std::chrono::microseconds(0));
+  NARU_RETURN_IF_ERROR(log.CreateTopic(events_topic_));
+  event_log::TopicConfig rejected;
+  rejected.name = event_log::kDeadLetterTopic;
+  rejected.retention_time = options_.rejected_retention;
+  NARU_RETURN_IF_ERROR(log.CreateTopic(rejected));
+  event_log::TopicConfig ledger;
+  ledger.name = event_log::kLedgerTopic;
+  ledger.compacted = true;
+  return log.CreateTopic(ledger);
+}
+
+// On the catalog's thread, whenever the types change: the topic is kept for the longest retention of its types.
+void Ingest::KeepEventsFor(const TypeTable& types) {
+  if (types.longest_retention() == events_topic_.retention_time) return;
+  event_log::TopicConfig changed = events_topic_;
+  changed.retention_time = types.longest_retention();
+  const absl::Status status = dependencies_.log->CreateTopic(changed);
+  if (status.ok()) {
+    events_topic_ = changed;
+  } else {
+    NARU_LOG(ERROR, "retention of the events cannot be changed", {{"error", status}});
+  }
+}
+
+void Ingest::AddMetrics() {
+  if (dependencies_.metrics == nullptr) return;
+  MetricRegistry& metrics = *dependencies_.metrics;
+  gauges_ = std::make_unique<Gauges>();
+  const auto add = [&](const char* name, const char* help, std::function<double()> read) {
+    gauges_->registrations.push_back(
+        metrics.AddCallback(MetricRegistry::Kind::kGauge, name, help, {}, std::move(read)));
+  };
+  add("naru_ingest_in_flight_bytes", "Bytes taken and not yet acknowledged.",
+      [this] { return static_cast<double>(budget_.taken()); });
+  const auto stat = [this](auto member) { return [this, member] { return static_cast<double>(bookkeeping_->window().stats().*member); }; };
+  add("naru_ingest_deduplication_ids", "Ids held for de-duplication.", stat(&dedup::IdWindowStats::ids));
+  add("naru_ingest_deduplication_memory_bytes", "Memory that they take.", stat(&dedup::IdWindowStats::memory_bytes));
+  add("naru_ingest_deduplication_disk_bytes", "Disk that they take.", stat(&dedup::IdWindowStats::disk_bytes));
+  add("naru_ingest_deduplication_damaged_pages", "Pages of ids that could not be read.",
+      stat(&dedup::IdWindowStats::damaged_pages));
+}
+
+void Ingest::Register(Server& server) {
+  service_->Register(server);
+  server.health().AddDependency("event_log", [this] { return dependencies_.log->Health(); }, {kService});
+  server.health().AddDependency("catalog", [this] { return dependencies_.catalog->Health(); }, {kService});
+  server.health().AddDependency("deduplication", [this] { return bookkeeping_->Ready(); }, {kService});
+}
+
+}  // namespace naru::ingest
