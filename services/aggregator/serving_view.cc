@@ -493,6 +493,7 @@ absl::Status ServingView::EnsureRows(const MetricId& metric, int32_t partition, 
 }
 
 absl::Status ServingView::VisitRows(const MetricId& metric, int32_t partition, int64_t pane_start_us,
+                                    absl::string_view from_group,
                                     const std::function<bool(const ViewRow&)>& fn) {
   const std::shared_ptr<MetricView> view = Find(metric);
   if (view == nullptr || partition >= static_cast<int>(view->partitions.size())) return absl::OkStatus();
@@ -502,8 +503,9 @@ absl::Status ServingView::VisitRows(const MetricId& metric, int32_t partition, i
     const auto found = part.panes.find(pane_start_us);
     if (found == part.panes.end()) return absl::OkStatus();
     NARU_RETURN_IF_ERROR(EnsureRows(metric, partition, pane_start_us, &found->second));
-    for (const auto& [group, row] : *found->second.rows) {
-      if (!fn({group, row.value, row.offset})) break;
+    const Rows& rows = *found->second.rows;
+    for (auto it = rows.lower_bound(from_group); it != rows.end(); ++it) {
+      if (!fn({it->first, it->second.value, it->second.offset})) break;
     }
   }
   EvictIfNeeded();
@@ -532,7 +534,7 @@ bool ServingView::GroupExists(const MetricId& metric, int64_t from_us, int64_t t
 
 absl::Status ServingView::LoadPane(const MetricId& metric, int32_t partition, int64_t pane_start_us,
                                    const std::function<void(absl::string_view, absl::string_view)>& fn) {
-  return VisitRows(metric, partition, pane_start_us, [&](const ViewRow& row) {
+  return VisitRows(metric, partition, pane_start_us, "", [&](const ViewRow& row) {
     fn(row.group, row.value);
     return true;
   });

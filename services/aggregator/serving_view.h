@@ -96,9 +96,9 @@ class ServingView : public PaneSource {
 
   // Rows.
 
-  /// Calls fn for each row of a pane in the order of groups until it returns false. Reads the pane into memory if need be.
-  /// fn must not call the view. Errors: those of the store.
-  absl::Status VisitRows(const MetricId& metric, int32_t partition, int64_t pane_start_us,
+  /// Calls fn for each row of a pane whose group is not less than `from_group`, in the order of groups, until it returns
+  /// false. Reads the pane into memory if need be. fn must not call the view. Errors: those of the store.
+  absl::Status VisitRows(const MetricId& metric, int32_t partition, int64_t pane_start_us, absl::string_view from_group,
                          const std::function<bool(const ViewRow&)>& fn);
   /// Whether any partition has the group in a pane with start in [from_us, to_us).
   bool GroupExists(const MetricId& metric, int64_t from_us, int64_t to_us, absl::string_view group);

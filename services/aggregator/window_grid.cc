@@ -234,10 +234,9 @@ int64_t WindowGrid::EndOf(int64_t start_us) const {
     case Unit::kCivilDays: {
       const absl::CivilSecond local = absl::ToCivilSecond(start, zone_);
       if (slide_.unit == Unit::kCivilDays) return DayStart(absl::CivilDay(local) - absl::CivilDay(1970, 1, 1) + size_.count, zone_);
-      // The same time of day, that many days later.
+      // The same hour of the day, that many days later.
       const absl::CivilDay day = absl::CivilDay(local) + size_.count;
-      return ToMicros(absl::FromCivil(absl::CivilSecond(day.year(), day.month(), day.day(), local.hour(), local.minute(),
-                                                        local.second()), zone_));
+      return ToMicros(absl::FromCivil(absl::CivilSecond(day.year(), day.month(), day.day(), local.hour()), zone_));
     }
     case Unit::kCivilMonths:
       return MonthStart(absl::ToCivilMonth(start, zone_) - absl::CivilMonth(1970, 1) + size_.count, zone_);

@@ -1,0 +1,264 @@
+#include "services/aggregator/aggregator_service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/catalog/catalog.h"
+#include "common/status/grpc_status.h"
+#include "common/status/status.h"
+#include "naru/aggregator/v1/aggregator.grpc.pb.h"
+#include "services/aggregator/query_pool.h"
+#include "services/aggregator/row_proto.h"
+#include "services/aggregator/watch_hub.h"
+#include "services/aggregator/window_query.h"
+#include "services/aggregator/window_watch.h"
+
+namespace naru::aggregator {
+namespace {
+
+constexpr char kDomain[] = "aggregator.naru.dev";
+constexpr std::chrono::seconds kMaxWait{10};
+constexpr std::chrono::seconds kCatalogWait{2};
+// Clients take messages of 4 MiB unless told otherwise: a page is cut before.
+constexpr size_t kMaxResponseBytes = size_t{3} << 20;
+
+void SetTime(int64_t time_us, google::protobuf::Timestamp* proto) {
+  const int64_t seconds = time_us / 1'000'000 - (time_us % 1'000'000 < 0 ? 1 : 0);
+  proto->set_seconds(seconds);
+  proto->set_nanos(static_cast<int32_t>((time_us - seconds * 1'000'000) * 1000));
+}
+
+// How far the view must be before a query is answered: for each partition, offsets below this must be counted.
+using Targets = std::vector<int64_t>;
+
+absl::StatusOr<Targets> TargetsOf(const v1::QueryWindowsRequest& request, int partitions, Finality& finality) {
+  if (request.after().empty()) return finality.ReadLogEnds();
+  Targets targets(partitions, 0);
+  for (const v1::Position& position : request.after()) {
+    if (position.partition() < 0 || position.partition() >= partitions || position.offset() < 0) {
+      return MakeError(absl::StatusCode::kInvalidArgument, "QUERY_INVALID",
+                       absl::StrCat("after: partition ", position.partition(), " with offset ", position.offset(),
+                                    " must be one of ", partitions, " partitions and an offset of 0 or more"));
+    }
+    targets[position.partition()] = std::max(targets[position.partition()], position.offset() + 1);
+  }
+  return targets;
+}
+
+bool Reached(const ServingView& view, const MetricPlan& plan, const Targets& targets) {
+  for (size_t p = 0; p < targets.size(); ++p) {
+    if (targets[p] == 0) continue;
+    const std::optional<Progress> progress = view.GetProgress({plan.name, plan.version}, static_cast<int32_t>(p));
+    if (!progress.has_value() || progress->next_offset < targets[p]) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+struct AggregatorService::State : public v1::AggregatorService::CallbackService {
+  explicit State(ServiceDependencies d) : deps(std::move(d)), pool(deps.view, {}, deps.hurry), hub(pool) {}
+
+  grpc::ServerUnaryReactor* QueryWindows(grpc::CallbackServerContext* context, const v1::QueryWindowsRequest* request,
+                                         v1::QueryWindowsResponse* response) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const std::chrono::system_clock::time_point deadline = context->deadline();
+    const absl::Status posted = pool.Post([=, this] { BeginQuery(request, response, deadline, reactor); });
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    return reactor;
+  }
+
+  grpc::ServerWriteReactor<v1::WatchWindowsResponse>* WatchWindows(grpc::CallbackServerContext* /*context*/,
+                                                                   const v1::WatchWindowsRequest* request) override {
+    absl::Status status = CheckMetric(request->query().metric(), /*may_wait=*/false);
+    if (!status.ok()) return hub.Add(status);
+    return hub.Add(WindowWatch::Start(*request, deps.view, deps.plans, deps.finality));
+  }
+
+  grpc::ServerUnaryReactor* ListMetricStatus(grpc::CallbackServerContext* context, const v1::ListMetricStatusRequest*,
+                                             v1::ListMetricStatusResponse* response) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const absl::Status posted = pool.Post([=, this] {
+      FillStatus(response);
+      reactor->Finish(grpc::Status::OK);
+    });
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    return reactor;
+  }
+
+  absl::Status CheckMetric(const std::string& name, bool may_wait);
+  void BeginQuery(const v1::QueryWindowsRequest* request, v1::QueryWindowsResponse* response,
+                  std::chrono::system_clock::time_point deadline, grpc::ServerUnaryReactor* reactor);
+  absl::Status Answer(const v1::QueryWindowsRequest& request, v1::QueryWindowsResponse* response);
+  absl::Status Behind(const std::string& metric, const Targets& targets) const;
+  void FillStatus(v1::ListMetricStatusResponse* response);
+  void FillMetric(const MetricPlan& plan, const std::vector<int64_t>& ends, v1::MetricStatus* status);
+
+  ServiceDependencies deps;
+  QueryPool pool;
+  WatchHub hub;
+};
+
+absl::Status AggregatorService::State::CheckMetric(const std::string& name, bool may_wait) {
+  NARU_RETURN_IF_ERROR(deps.ready());
+  if (deps.plans.NewestVersion(name) == 0 && may_wait) {
+    // It may have been applied a moment ago. An error only means that what is known must do.
+    deps.catalog.CatchUp(kCatalogWait).IgnoreError();
+  }
+  if (deps.plans.NewestVersion(name) == 0) {
+    const std::string nearest = deps.plans.NearestName(name);
+    return MakeError(absl::StatusCode::kNotFound, "METRIC_NOT_FOUND",
+                     absl::StrCat("there is no metric `", name, "`",
+                                  nearest.empty() ? "" : absl::StrCat("; did you mean `", nearest, "`?")));
+  }
+  const absl::Status failure = deps.plans.Failure(name);
+  if (failure.ok() || deps.plans.Answering(name) != nullptr) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition, "METRIC_FAILED", failure.message());
+}
+
+void AggregatorService::State::BeginQuery(const v1::QueryWindowsRequest* request, v1::QueryWindowsResponse* response,
+                                          std::chrono::system_clock::time_point deadline,
+                                          grpc::ServerUnaryReactor* reactor) {
+  const auto finish = [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status, kDomain)); };
+  absl::Status status = CheckMetric(request->metric(), /*may_wait=*/true);
+  if (!status.ok()) return finish(status);
+  if (request->fast()) return finish(Answer(*request, response));
+  absl::StatusOr<Targets> targets = TargetsOf(*request, deps.view.partitions(), deps.finality);
+  if (!targets.ok()) return finish(targets.status());
+  const std::string metric = request->metric();
+  const auto reached = [this, metric, targets = *targets] {
+    const std::shared_ptr<const MetricPlan> plan = deps.plans.Answering(metric);
+    if (plan == nullptr) return !deps.plans.Failure(metric).ok();
+    // A metric that nobody has read yet has not even said so.
+    return deps.view.GetProgress({plan->name, plan->version}, 0).has_value() && Reached(deps.view, *plan, targets);
+  };
+  auto wait = std::chrono::duration_cast<std::chrono::microseconds>(kMaxWait);
+  const auto now = std::chrono::system_clock::now();
+  // A little before the caller gives up, so that it hears why.
+  if (deadline - now < wait) {
+    wait = std::chrono::duration_cast<std::chrono::microseconds>(deadline - now) - std::chrono::milliseconds(50);
+  }
+  deps.hurry();
+  status = pool.WaitThen(reached, std::max(wait, std::chrono::microseconds(0)),
+                         [this, finish, request, response, metric, targets = *targets](bool reached_them) {
+                           finish(reached_them ? Answer(*request, response) : Behind(metric, targets));
+                         });
+  if (!status.ok()) finish(status);
+}
+
+absl::Status AggregatorService::State::Behind(const std::string& metric, const Targets& targets) const {
+  const std::shared_ptr<const MetricPlan> plan = deps.plans.Answering(metric);
+  int64_t behind = 0;
+  for (size_t p = 0; p < targets.size(); ++p) {
+    int64_t next = 0;
+    if (plan != nullptr) {
+      const auto progress = deps.view.GetProgress({plan->name, plan->version}, static_cast<int32_t>(p));
+      if (progress.has_value()) next = progress->next_offset;
+    }
+    behind += std::max<int64_t>(0, targets[p] - next);
+  }
+  return MakeError(absl::StatusCode::kDeadlineExceeded, "NOT_CAUGHT_UP",
+                   absl::StrCat("metric ", metric, " has ", behind,
+                                " records still to count; ask again, or with `fast` for what is there"));
+}
+
+absl::Status AggregatorService::State::Answer(const v1::QueryWindowsRequest& request, v1::QueryWindowsResponse* response) {
+  const std::shared_ptr<const MetricPlan> plan = deps.plans.Answering(request.metric());
+  if (plan == nullptr) {
+    NARU_RETURN_IF_ERROR(deps.plans.Failure(request.metric()));
+    return absl::OkStatus();  // `fast`, and it is about to be compiled: nothing is there
+  }
+  NARU_ASSIGN_OR_RETURN(WindowQuery query, WindowQuery::Compile(request, plan));
+  const MetricId id{plan->name, plan->version};
+  ViewRowSource source(deps.view, id);
+  NARU_ASSIGN_OR_RETURN(const ResultPage page, query.Run(source, deps.finality.Frontier(*plan)));
+  size_t bytes = 0;
+  for (size_t i = 0; i < page.rows.size(); ++i) {
+    v1::WindowRow* row = response->add_rows();
+    RowToProto(query, page.rows[i], row);
+    bytes += row->ByteSizeLong() + 4;
+    if (bytes > kMaxResponseBytes && i > 0 && i + 1 < page.rows.size()) {
+      response->set_next_page_token(query.TokenAfter(page, i + 1));
+      break;
+    }
+  }
+  if (response->next_page_token().empty()) response->set_next_page_token(page.next_token);
+  response->set_metric_version(plan->version);
+  std::optional<int64_t> valid_from;
+  for (int p = 0; p < deps.view.partitions(); ++p) {
+    const std::optional<Progress> progress = deps.view.GetProgress(id, p);
+    if (!progress.has_value() || !progress->valid_from_us.has_value()) continue;
+    valid_from = std::max(valid_from.value_or(kNever), *progress->valid_from_us);
+  }
+  if (valid_from.has_value()) SetTime(*valid_from, response->mutable_valid_from_time());
+  return absl::OkStatus();
+}
+
+void AggregatorService::State::FillStatus(v1::ListMetricStatusResponse* response) {
+  const std::vector<int64_t> ends = deps.finality.LogEnds();
+  std::map<std::string, v1::MetricStatus> by_name;
+  const std::shared_ptr<const PlanSet> plans = deps.plans.current();
+  for (const auto& plan : plans->plans) {
+    v1::MetricStatus& status = by_name[plan->name];
+    if (status.version() < plan->version) FillMetric(*plan, ends, &status);
+  }
+  for (const auto& [name, failure] : deps.plans.Failures()) {
+    v1::MetricStatus& status = by_name[name];
+    status.set_metric(name);
+    status.set_version(deps.plans.NewestVersion(name));
+    status.set_state("FAILED");
+    status.set_message(std::string(failure.message()));
+  }
+  for (auto& [name, status] : by_name) *response->add_metrics() = std::move(status);
+}
+
+void AggregatorService::State::FillMetric(const MetricPlan& plan, const std::vector<int64_t>& ends,
+                                          v1::MetricStatus* status) {
+  const MetricId id{plan.name, plan.version};
+  status->Clear();
+  status->set_metric(plan.name);
+  status->set_version(plan.version);
+  status->set_state(deps.view.Joined(id) ? "RUNNING" : "REBUILDING");
+  int64_t watermark_us = kForever, lag = 0;
+  EventCounts counts;
+  for (int p = 0; p < deps.view.partitions(); ++p) {
+    const std::optional<Progress> progress = deps.view.GetProgress(id, p);
+    if (p < static_cast<int>(ends.size())) lag += std::max<int64_t>(0, ends[p] - (progress.has_value() ? progress->next_offset : 0));
+    if (!progress.has_value()) continue;
+    const int64_t watermark = LiveWatermark(progress->timelines, plan.out_of_orderness_us);
+    if (watermark != kNever) watermark_us = std::min(watermark_us, watermark);
+    counts.matched += progress->counts.matched;
+    counts.not_matched += progress->counts.not_matched;
+    counts.failed_expressions += progress->counts.failed_expressions;
+    counts.late += progress->counts.late;
+  }
+  status->set_lag(lag);
+  if (watermark_us != kForever) SetTime(watermark_us, status->mutable_watermark_time());
+  int64_t groups, bytes;
+  deps.view.Measure(id, &groups, &bytes);
+  status->set_group_count(groups);
+  status->set_state_bytes(bytes);
+  status->set_matched_count(counts.matched);
+  status->set_not_matched_count(counts.not_matched);
+  status->set_failed_expression_count(counts.failed_expressions);
+  status->set_late_count(counts.late);
+}
+
+AggregatorService::AggregatorService(ServiceDependencies dependencies)
+    : state_(std::make_unique<State>(std::move(dependencies))) {}
+AggregatorService::~AggregatorService() { Stop(); }
+grpc::Service* AggregatorService::service() { return state_.get(); }
+
+void AggregatorService::Stop() {
+  state_->hub.Stop();
+  state_->pool.Stop();
+}
+
+}  // namespace naru::aggregator

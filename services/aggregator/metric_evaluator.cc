@@ -1,0 +1,272 @@
+#include "services/aggregator/metric_evaluator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/clock/rfc3339.h"
+#include "common/event/event_writer.h"
+#include "common/status/status.h"
+#include "google/protobuf/util/json_util.h"
+#include "naru/aggregator/v1/aggregator.pb.h"
+#include "naru/catalog/v1/resources.pb.h"
+#include "services/aggregator/event_kernel.h"
+#include "services/aggregator/row_proto.h"
+
+namespace naru::aggregator {
+namespace {
+
+using google::protobuf::Struct;
+using google::protobuf::Value;
+
+// The rows of a state that was never stored.
+class MemoryRowSource : public RowSource {
+ public:
+  explicit MemoryRowSource(const MetricState& state) : state_(state) {}
+  int partitions() const override { return 1; }
+  std::vector<ViewPane> ListPanes(int32_t, int64_t from_us, int64_t to_us) const override {
+    std::vector<ViewPane> panes;
+    state_.panes.ForEachLoaded([&](const Pane* pane) {
+      if (pane->span.start_us >= from_us && pane->span.start_us < to_us) panes.push_back({pane->span.start_us, pane->record, 0});
+    });
+    return panes;
+  }
+  absl::Status VisitRows(int32_t, int64_t pane_start_us, absl::string_view from_group,
+                         const std::function<bool(const ViewRow&)>& fn) override {
+    const Pane* pane = state_.panes.FindLoaded(pane_start_us);
+    if (pane == nullptr) return absl::OkStatus();
+    std::map<std::string, std::string> rows;
+    pane->ForEach([&](const Row* row) {
+      const absl::string_view group = row->key(pane->layout());
+      if (group < from_group) return;
+      std::string& value = rows[std::string(group)];
+      EncodeRow(row->revisions == nullptr ? Revisions() : *row->revisions, pane->layout(), row->cell(), &value);
+    });
+    for (const auto& [group, value] : rows) {
+      if (!fn({group, value, 0})) break;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const MetricState& state_;
+};
+
+std::string TextOf(const Struct& event, const char* name) {
+  const auto found = event.fields().find(name);
+  return found == event.fields().end() ? "" : found->second.string_value();
+}
+
+absl::StatusOr<std::optional<int64_t>> TimeOf(const Struct& event, const char* name) {
+  if (event.fields().count(name) == 0) return std::optional<int64_t>();
+  const auto time = ParseRfc3339(TextOf(event, name));
+  if (!time.ok()) return Annotate(time.status(), name);
+  return std::optional<int64_t>(*time);
+}
+
+std::string ToJson(const Value& value) {
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(value, &json);
+  return status.ok() ? json : "?";
+}
+
+bool SameTime(const std::string& a, const std::string& b) {
+  const auto x = ParseRfc3339(a), y = ParseRfc3339(b);
+  return x.ok() && y.ok() && *x == *y;
+}
+
+// Whether `actual` has all that `expected` names.
+bool Matches(const Value& expected, const Value& actual) {
+  if (expected.kind_case() != actual.kind_case()) return false;
+  switch (expected.kind_case()) {
+    case Value::kNumberValue: {
+      const double a = expected.number_value(), b = actual.number_value();
+      return a == b || std::fabs(a - b) <= 1e-9 * std::max(std::fabs(a), std::fabs(b));
+    }
+    case Value::kStringValue:
+      return expected.string_value() == actual.string_value() || SameTime(expected.string_value(), actual.string_value());
+    case Value::kBoolValue: return expected.bool_value() == actual.bool_value();
+    case Value::kListValue: {
+      const auto& a = expected.list_value().values();
+      const auto& b = actual.list_value().values();
+      if (a.size() != b.size()) return false;
+      for (int i = 0; i < a.size(); ++i) {
+        if (!Matches(a[i], b[i])) return false;
+      }
+      return true;
+    }
+    case Value::kStructValue:
+      for (const auto& [name, value] : expected.struct_value().fields()) {
+        const auto found = actual.struct_value().fields().find(name);
+        if (found == actual.struct_value().fields().end() || !Matches(value, found->second)) return false;
+      }
+      return true;
+    default: return true;
+  }
+}
+
+Value AsValue(const Struct& row) {
+  Value value;
+  *value.mutable_struct_value() = row;
+  return value;
+}
+
+// The part of a row that says which row it is: what an expected row must find, before its values are compared.
+Struct IdentityOf(const Struct& row) {
+  Struct identity;
+  for (const char* name : {"window_start", "window_end", "group"}) {
+    const auto found = row.fields().find(name);
+    if (found != row.fields().end()) (*identity.mutable_fields())[name] = found->second;
+  }
+  return identity;
+}
+
+void CheckRow(const std::string& field, const Struct& expected, const std::vector<Struct>& rows,
+              std::vector<FieldViolation>* failures) {
+  static const std::set<std::string> kNames = {"window_start", "window_end", "group", "measures", "final", "revision", "truncated"};
+  for (const auto& [name, value] : expected.fields()) {
+    if (kNames.count(name) == 0) failures->push_back({absl::StrCat(field, ".", name), "rows have window_start, window_end, group, measures, final, revision, truncated"});
+  }
+  const Struct* same = nullptr;
+  for (const Struct& row : rows) {
+    if (!Matches(AsValue(IdentityOf(expected)), AsValue(row))) continue;
+    if (Matches(AsValue(expected), AsValue(row))) return;
+    same = &row;
+  }
+  if (same != nullptr) {
+    failures->push_back({field, absl::StrCat("expected ", ToJson(AsValue(expected)), ", came out: ", ToJson(AsValue(*same)))});
+    return;
+  }
+  std::string windows;
+  for (size_t i = 0; i < rows.size() && i < 5; ++i) absl::StrAppend(&windows, i == 0 ? "" : ", ", ToJson(AsValue(IdentityOf(rows[i]))));
+  failures->push_back({field, absl::StrCat("expected ", ToJson(AsValue(expected)), ", but there is no such row; there are ",
+                                           rows.size(), windows.empty() ? "" : ": ", windows)});
+}
+
+}  // namespace
+
+struct MetricEvaluator::State {
+  std::shared_ptr<const PlanSet> plans;
+  std::unique_ptr<EventKernel> kernel;
+  std::unique_ptr<MetricState> metric;
+  std::vector<LateEvent> late;
+  int64_t offset = 0;
+  int64_t last_received_us = kNever;
+};
+
+MetricEvaluator::MetricEvaluator(std::unique_ptr<State> state) : state_(std::move(state)) {}
+MetricEvaluator::~MetricEvaluator() = default;
+
+absl::StatusOr<std::unique_ptr<MetricEvaluator>> MetricEvaluator::Create(const std::string& name,
+                                                                         const catalog::v1::Metric& metric,
+                                                                         const std::vector<DeclaredType>& types) {
+  auto plans = std::make_shared<PlanSet>();
+  for (const DeclaredType& type : types) plans->environment.DeclareType(type.type, type.fields);
+  NARU_ASSIGN_OR_RETURN(std::shared_ptr<const MetricPlan> plan, MetricPlan::Compile(name, 1, 0, metric, &plans->environment));
+  plans->plans.push_back(plan);
+  auto state = std::make_unique<State>();
+  state->plans = plans;
+  state->kernel = std::make_unique<EventKernel>(plans);
+  state->metric = std::make_unique<MetricState>(std::shared_ptr<const MetricPlan>(plans, plan.get()), 0, nullptr);
+  return std::unique_ptr<MetricEvaluator>(new MetricEvaluator(std::move(state)));
+}
+
+absl::Status MetricEvaluator::Add(absl::string_view event, int64_t received_us) {
+  event_log::FetchedBatch batch;
+  batch.records.push_back({state_->offset, received_us, {}, event, false});
+  batch.next_offset = ++state_->offset;
+  state_->last_received_us = std::max(state_->last_received_us, received_us);
+  MetricState* metric = state_->metric.get();
+  return state_->kernel->Process(batch, INT64_MAX, absl::MakeConstSpan(&metric, 1), nullptr, &state_->late);
+}
+
+absl::Status MetricEvaluator::AddJson(const Struct& event) {
+  NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> time, TimeOf(event, "time"));
+  NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> received, TimeOf(event, "received_time"));
+  if (!time.has_value() && !received.has_value()) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "TEST_EVENT", "`time` must be given, such as 2024-05-01T09:00:00Z");
+  }
+  if (TextOf(event, "type").empty()) return MakeError(absl::StatusCode::kInvalidArgument, "TEST_EVENT", "`type` must be given");
+  const std::string id = TextOf(event, "id").empty() ? absl::StrCat(state_->offset) : TextOf(event, "id");
+  const std::string source = TextOf(event, "source").empty() ? "test" : TextOf(event, "source");
+  const std::string type = TextOf(event, "type"), subject = TextOf(event, "subject"), session = TextOf(event, "session");
+  std::string data;
+  if (const auto found = event.fields().find("data"); found != event.fields().end()) {
+    data = found->second.struct_value().SerializeAsString();
+  }
+  event::EventFields fields;
+  fields.id = id;
+  fields.source = source;
+  fields.type = type;
+  fields.subject = subject;
+  fields.session = session;
+  fields.has_time = time.has_value();
+  fields.time_us = time.value_or(0);
+  fields.data = data;
+  std::string bytes;
+  event::AppendEvent(fields, &bytes);
+  return Add(bytes, received.has_value() ? *received : std::max(*time, state_->last_received_us));
+}
+
+absl::StatusOr<ResultPage> MetricEvaluator::Query(const v1::QueryWindowsRequest& request) {
+  const std::shared_ptr<const MetricPlan> plan(state_->plans, &state_->metric->plan());
+  NARU_ASSIGN_OR_RETURN(WindowQuery query, WindowQuery::Compile(request, plan));
+  MemoryRowSource source(*state_->metric);
+  return query.Run(source, PartitionFrontier(state_->metric->timelines().all(), plan->out_of_orderness_us, kForever, 0, false));
+}
+
+absl::StatusOr<std::vector<Struct>> MetricEvaluator::Rows() {
+  v1::QueryWindowsRequest request;
+  request.set_page_size(kMaxPageSize);
+  const std::shared_ptr<const MetricPlan> plan(state_->plans, &state_->metric->plan());
+  NARU_ASSIGN_OR_RETURN(const WindowQuery query, WindowQuery::Compile(request, plan));
+  NARU_ASSIGN_OR_RETURN(const ResultPage page, Query(request));
+  std::vector<Struct> rows;
+  for (const ResultRow& row : page.rows) {
+    rows.emplace_back();
+    RowToStruct(query, row, &rows.back());
+  }
+  return rows;
+}
+
+int64_t MetricEvaluator::late_count() const { return state_->metric->counts.late; }
+
+std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource, const catalog::ResourceLookup& lookup) {
+  std::vector<FieldViolation> failures;
+  for (int i = 0; i < resource.tests_size(); ++i) {
+    const catalog::v1::ResourceTest& test = resource.tests(i);
+    const std::string field = absl::StrCat("tests[", i, "]");
+    std::vector<MetricEvaluator::DeclaredType> types;
+    std::set<std::string> seen;
+    for (const Struct& event : test.events()) {
+      const std::string type = TextOf(event, "type");
+      const catalog::v1::Resource* declared = lookup != nullptr && seen.insert(type).second ? lookup("EventType", type) : nullptr;
+      if (declared == nullptr) continue;
+      types.push_back({type, {}});
+      for (const auto& [name, property] : declared->event_type().schema().properties()) types.back().fields.push_back(name);
+    }
+    auto evaluator = MetricEvaluator::Create(resource.metadata().name(), resource.metric(), types);
+    if (!evaluator.ok()) {
+      failures.push_back({field, std::string(evaluator.status().message())});
+      continue;
+    }
+    for (int e = 0; e < test.events_size(); ++e) {
+      const absl::Status status = (*evaluator)->AddJson(test.events(e));
+      if (!status.ok()) failures.push_back({absl::StrCat(field, ".events[", e, "]"), std::string(status.message())});
+    }
+    const absl::StatusOr<std::vector<Struct>> rows = (*evaluator)->Rows();
+    if (!rows.ok()) {
+      failures.push_back({field, std::string(rows.status().message())});
+      continue;
+    }
+    for (int r = 0; r < test.rows_size(); ++r) CheckRow(absl::StrCat(field, ".rows[", r, "]"), test.rows(r), *rows, &failures);
+  }
+  return failures;
+}
+
+void RegisterMetricTests(catalog::TestRunners* runners) { runners->Register("Metric", RunMetricTests); }
+
+}  // namespace naru::aggregator

@@ -1,0 +1,458 @@
+#include "services/aggregator/window_query.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "common/cel/cel.h"
+#include "common/config/config.h"
+#include "common/status/status.h"
+#include "naru/aggregator/v1/aggregator.pb.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace naru::aggregator {
+namespace {
+
+absl::Status Invalid(absl::string_view field, absl::string_view description) {
+  ErrorDetails details;
+  details.reason = "QUERY_INVALID";
+  details.violations.push_back({std::string(field), std::string(description)});
+  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", description), details);
+}
+
+int64_t ToMicros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1000; }
+
+// `, did you mean ...` or what there is.
+std::string Suggestion(const std::string& name, const std::vector<std::string>& known) {
+  const std::string nearest = NearestWord(name, known);
+  if (!nearest.empty()) return absl::StrCat("; did you mean `", nearest, "`?");
+  std::string all;
+  for (const std::string& word : known) absl::StrAppend(&all, all.empty() ? "" : ", ", word);
+  return absl::StrCat("; there are: ", all.empty() ? "none" : all);
+}
+
+std::vector<std::string> DimensionNames(const MetricPlan& plan) {
+  std::vector<std::string> names;
+  for (const DimensionPlan& dimension : plan.dimensions) names.push_back(dimension.name);
+  return names;
+}
+
+std::vector<std::string> MeasureNames(const MetricPlan& plan) {
+  std::vector<std::string> names;
+  for (const MeasurePlan& measure : plan.measures) names.push_back(measure.name);
+  return names;
+}
+
+// Years 1 to 9999: beyond, calendars cannot follow.
+constexpr int64_t kMinTime = -62'135'596'800'000'000;
+constexpr int64_t kMaxTime = 253'402'300'799'999'999;
+
+// What a group has come to while partitions and panes are merged.
+struct Accumulator {
+  explicit Accumulator(const CellLayout* layout) : cell(layout) {}
+  Cell cell;
+  int32_t revisions = 0;
+  bool changed = false;
+};
+
+}  // namespace
+
+struct WindowQuery::State {
+  std::shared_ptr<const MetricPlan> plan;
+  std::vector<int> dimensions;
+  std::vector<int> measures;
+  bool all_dimensions = true;  // rows' groups are the stored groups
+  int64_t from_us = kNever;
+  int64_t to_us = kForever;
+  bool latest_window = false;
+  bool final_only = false;
+  size_t page_size = kDefaultPageSize;
+
+  // Order: windows (and then groups), or a value of the row.
+  enum class OrderBy : uint8_t { kWindow, kDimension, kMeasure } order_by = OrderBy::kWindow;
+  size_t order_index = 0;  // into dimensions or measures
+  bool descending = false;
+
+  // Where the page begins: after a row (kWindow), or so many rows in.
+  bool has_after = false;
+  int64_t after_window_us = 0;
+  std::string after_key;
+  size_t skip = 0;
+  uint64_t fingerprint = 0;
+
+  std::unique_ptr<cel::Environment> environment;
+  cel::Program filter;
+  std::unique_ptr<cel::Activation> activation;
+  std::vector<GroupValue> decoded;
+  std::vector<absl::string_view> parts;
+
+  absl::Status TakeColumns(const v1::QueryWindowsRequest& request);
+  absl::Status TakeOrder(const std::string& order);
+  absl::Status TakeToken(const std::string& token);
+  absl::Status TakeFilter(const std::string& filter);
+  bool Passes(absl::string_view group);
+  bool Project(absl::string_view group, std::string* key);
+  absl::StatusOr<std::vector<ResultRow>> Merge(RowSource& source, const TimeSpan& window, int64_t frontier_us,
+                                               const std::vector<int64_t>& since, absl::string_view after_key, size_t limit);
+  void FinishRow(const TimeSpan& window, int64_t frontier_us, bool truncated, const std::string& key,
+                 const Accumulator& accumulator, ResultRow* row) const;
+  bool Less(const ResultRow& a, const ResultRow& b) const;
+  std::string MakeToken(absl::string_view position) const;
+};
+
+absl::Status WindowQuery::State::TakeColumns(const v1::QueryWindowsRequest& request) {
+  if (request.group_by_none() && request.group_by_size() > 0) return Invalid("group_by", "must be empty with group_by_none");
+  std::set<std::string> seen;
+  for (const std::string& name : request.group_by()) {
+    const int index = plan->FindDimension(name);
+    if (index < 0) return Invalid("group_by", absl::StrCat("`", name, "` is not a dimension", Suggestion(name, DimensionNames(*plan))));
+    if (!seen.insert(name).second) return Invalid("group_by", absl::StrCat("`", name, "` is there twice"));
+    dimensions.push_back(index);
+  }
+  if (dimensions.empty() && !request.group_by_none()) {
+    for (size_t i = 0; i < plan->dimensions.size(); ++i) dimensions.push_back(static_cast<int>(i));
+  }
+  all_dimensions = dimensions.size() == plan->dimensions.size() && std::is_sorted(dimensions.begin(), dimensions.end());
+  seen.clear();
+  for (const std::string& name : request.measures()) {
+    const int index = plan->FindMeasure(name);
+    if (index < 0) return Invalid("measures", absl::StrCat("`", name, "` is not a measure", Suggestion(name, MeasureNames(*plan))));
+    if (seen.insert(name).second) measures.push_back(index);
+  }
+  if (measures.empty()) {
+    for (size_t i = 0; i < plan->measures.size(); ++i) measures.push_back(static_cast<int>(i));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WindowQuery::State::TakeOrder(const std::string& order) {
+  const std::vector<std::string> words = absl::StrSplit(order, ' ', absl::SkipWhitespace());
+  if (words.empty()) return absl::OkStatus();
+  if (words.size() > 2 || (words.size() == 2 && words[1] != "desc" && words[1] != "asc")) {
+    return Invalid("order_by", absl::StrCat("`", order, "` must be a name, optionally followed by asc or desc"));
+  }
+  descending = words.size() == 2 && words[1] == "desc";
+  const std::string& name = words[0];
+  if (name == "window_start") return absl::OkStatus();
+  const int dimension = plan->FindDimension(name);
+  for (size_t i = 0; dimension >= 0 && i < dimensions.size(); ++i) {
+    if (dimensions[i] != dimension) continue;
+    order_by = OrderBy::kDimension;
+    order_index = i;
+    return absl::OkStatus();
+  }
+  if (dimension >= 0) return Invalid("order_by", absl::StrCat("`", name, "` is not in group_by"));
+  const int measure = plan->FindMeasure(name);
+  if (measure >= 0) {
+    auto found = std::find(measures.begin(), measures.end(), measure);
+    if (found == measures.end()) return Invalid("order_by", absl::StrCat("`", name, "` is not in measures"));
+    order_by = OrderBy::kMeasure;
+    order_index = static_cast<size_t>(found - measures.begin());
+    return absl::OkStatus();
+  }
+  std::vector<std::string> known = DimensionNames(*plan);
+  for (const std::string& word : MeasureNames(*plan)) known.push_back(word);
+  known.push_back("window_start");
+  return Invalid("order_by", absl::StrCat("`", name, "` is not a measure or dimension", Suggestion(name, known)));
+}
+
+// version.fingerprint.position, the position in base64: for windows their start and the group's key, else a row number.
+std::string WindowQuery::State::MakeToken(absl::string_view position) const {
+  return absl::StrCat(plan->version, ".", fingerprint, ".", absl::WebSafeBase64Escape(position));
+}
+
+absl::Status WindowQuery::State::TakeToken(const std::string& token) {
+  if (token.empty()) return absl::OkStatus();
+  const std::vector<std::string> fields = absl::StrSplit(token, '.');
+  int version;
+  uint64_t print;
+  std::string position;
+  const bool readable = fields.size() == 3 && absl::SimpleAtoi(fields[0], &version) &&
+                        absl::SimpleAtoi(fields[1], &print) && absl::WebSafeBase64Unescape(fields[2], &position);
+  if (!readable) return Invalid("page_token", "is not a token of this service");
+  if (print != fingerprint) return Invalid("page_token", "belongs to another query; start again without it");
+  if (version != plan->version) return Invalid("page_token", "the metric has changed; start again without it");
+  if (order_by != OrderBy::kWindow) {
+    uint64_t number;
+    if (!absl::SimpleAtoi(position, &number) || number > kMaxOrderedRows) return Invalid("page_token", "is not a token of this service");
+    skip = number;
+    return absl::OkStatus();
+  }
+  const size_t space = position.find(' ');
+  if (space == std::string::npos || !absl::SimpleAtoi(position.substr(0, space), &after_window_us)) {
+    return Invalid("page_token", "is not a token of this service");
+  }
+  has_after = true;
+  after_key = position.substr(space + 1);
+  return absl::OkStatus();
+}
+
+absl::Status WindowQuery::State::TakeFilter(const std::string& source) {
+  if (source.empty()) return absl::OkStatus();
+  environment = std::make_unique<cel::Environment>(cel::Environment::ForVariables(DimensionNames(*plan)));
+  cel::CompileOptions options;
+  options.filter = true;
+  absl::StatusOr<cel::Program> program = environment->Compile(source, options);
+  if (!program.ok()) return Invalid("filter", program.status().message());
+  filter = *std::move(program);
+  activation = std::make_unique<cel::Activation>(environment.get());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<WindowQuery> WindowQuery::Compile(const v1::QueryWindowsRequest& request,
+                                                 std::shared_ptr<const MetricPlan> plan) {
+  auto state = std::make_unique<State>();
+  state->plan = std::move(plan);
+  if (request.has_from_time()) state->from_us = ToMicros(request.from_time());
+  if (request.has_to_time()) state->to_us = ToMicros(request.to_time());
+  if (state->from_us > state->to_us) return Invalid("to_time", "must not be before from_time");
+  if (request.page_size() < 0 || request.page_size() > kMaxPageSize) {
+    return Invalid("page_size", absl::StrCat(request.page_size(), " must be between 0 and ", kMaxPageSize));
+  }
+  if (request.page_size() > 0) state->page_size = static_cast<size_t>(request.page_size());
+  state->latest_window = request.latest_window();
+  state->final_only = request.final_only();
+  NARU_RETURN_IF_ERROR(state->TakeColumns(request));
+  NARU_RETURN_IF_ERROR(state->TakeOrder(request.order_by()));
+  NARU_RETURN_IF_ERROR(state->TakeFilter(request.filter()));
+  v1::QueryWindowsRequest identity = request;
+  identity.clear_page_token();
+  identity.clear_page_size();
+  identity.clear_after();
+  identity.clear_fast();
+  const std::string bytes = identity.SerializeAsString();
+  state->fingerprint = XXH3_64bits(bytes.data(), bytes.size());
+  NARU_RETURN_IF_ERROR(state->TakeToken(request.page_token()));
+  return WindowQuery(std::move(state));
+}
+
+WindowQuery::WindowQuery(std::unique_ptr<State> state) : state_(std::move(state)) {}
+WindowQuery::WindowQuery(WindowQuery&&) noexcept = default;
+WindowQuery& WindowQuery::operator=(WindowQuery&&) noexcept = default;
+WindowQuery::~WindowQuery() = default;
+
+const MetricPlan& WindowQuery::plan() const { return *state_->plan; }
+const std::vector<int>& WindowQuery::dimensions() const { return state_->dimensions; }
+const std::vector<int>& WindowQuery::measures() const { return state_->measures; }
+bool WindowQuery::latest_window() const { return state_->latest_window; }
+bool WindowQuery::final_only() const { return state_->final_only; }
+
+bool WindowQuery::State::Passes(absl::string_view group) {
+  if (!filter.valid()) return true;
+  if (!DecodeGroup(group, plan->dimensions.size(), &decoded)) return false;
+  activation->Clear();
+  for (size_t i = 0; i < decoded.size(); ++i) activation->Set(static_cast<int>(i), decoded[i].ToCel());
+  return filter.Matches(*activation);
+}
+
+bool WindowQuery::State::Project(absl::string_view group, std::string* key) {
+  key->clear();
+  if (all_dimensions || group == kOtherGroup) {
+    // Without dimensions nothing tells the other groups apart.
+    if (!dimensions.empty()) key->append(group.data(), group.size());
+    return true;
+  }
+  if (!SplitGroup(group, plan->dimensions.size(), &parts)) return false;
+  for (const int i : dimensions) key->append(parts[i].data(), parts[i].size());
+  return true;
+}
+
+absl::StatusOr<std::vector<ResultRow>> WindowQuery::State::Merge(RowSource& source, const TimeSpan& window,
+                                                                 int64_t frontier_us, const std::vector<int64_t>& since,
+                                                                 absl::string_view after, size_t limit) {
+  absl::flat_hash_map<std::string, Accumulator> groups;
+  const CellLayout& layout = plan->layout;
+  bool truncated = false;
+  absl::Status status;
+  std::string key;
+  // Each source's first `limit` groups contain its share of the first `limit` groups of all.
+  const size_t source_limit = all_dimensions && limit > 0 ? limit : SIZE_MAX;
+  for (int p = 0; p < source.partitions(); ++p) {
+    const int64_t since_offset = p < static_cast<int>(since.size()) ? since[p] : INT64_MAX;
+    for (const ViewPane& pane : source.ListPanes(p, window.start_us, window.end_us)) {
+      truncated = truncated || pane.record.truncated;
+      size_t taken = 0;
+      NARU_RETURN_IF_ERROR(source.VisitRows(p, pane.start_us, all_dimensions ? after : "", [&](const ViewRow& row) {
+        if (!Passes(row.group) || !Project(row.group, &key)) return true;
+        if (!after.empty() && key <= after) return true;
+        auto found = groups.try_emplace(key, &layout).first;
+        Revisions revisions;
+        if (!MergeRow(row.value, layout, found->second.cell.data(), &revisions)) {
+          status = MakeError(absl::StatusCode::kDataLoss, "STATE_DAMAGED", "a stored row cannot be read");
+          return false;
+        }
+        for (const auto& [end_us, count] : revisions) found->second.revisions += end_us >= window.end_us ? count : 0;
+        found->second.changed = found->second.changed || row.offset >= since_offset;
+        return ++taken < source_limit && groups.size() <= kMaxMergedGroups;
+      }));
+      NARU_RETURN_IF_ERROR(status);
+      if (groups.size() > kMaxMergedGroups) {
+        return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_GROUPS",
+                         absl::StrCat("a window has more than ", kMaxMergedGroups, " groups; group by fewer dimensions"));
+      }
+    }
+  }
+  std::vector<const std::string*> order;
+  for (const auto& [group, accumulator] : groups) order.push_back(&group);
+  const auto less = [](const std::string* a, const std::string* b) { return *a < *b; };
+  if (limit > 0 && order.size() > limit) {
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(limit), order.end(), less);
+    order.resize(limit);
+  } else {
+    std::sort(order.begin(), order.end(), less);
+  }
+  std::vector<ResultRow> rows(order.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    FinishRow(window, frontier_us, truncated, *order[i], groups.find(*order[i])->second, &rows[i]);
+  }
+  return rows;
+}
+
+void WindowQuery::State::FinishRow(const TimeSpan& window, int64_t frontier_us, bool truncated, const std::string& key,
+                                   const Accumulator& accumulator, ResultRow* row) const {
+  row->window = window;
+  row->key = key;
+  DecodeGroup(key, dimensions.size(), &row->group);
+  for (const int i : measures) {
+    row->measures.emplace_back();
+    plan->layout.Finish(i, accumulator.cell.data(), &row->measures.back());
+  }
+  row->final = window.end_us <= frontier_us;
+  row->revision = row->final ? 1 + accumulator.revisions : 0;
+  row->truncated = truncated;
+  row->changed = accumulator.changed;
+}
+
+std::vector<TimeSpan> WindowQuery::Windows(const RowSource& source) const {
+  return WindowsChangedSince(source, {});
+}
+
+std::vector<TimeSpan> WindowQuery::WindowsChangedSince(const RowSource& source, const std::vector<int64_t>& offsets) const {
+  const WindowGrid& grid = state_->plan->grid;
+  const int64_t to_us = std::min(state_->to_us, kMaxTime);
+  if (state_->from_us >= to_us) return {};
+  return CollectWindows(source, state_->from_us, grid.LastWindowEnd(grid.PaneOf(to_us - 1).start_us), offsets);
+}
+
+std::vector<TimeSpan> WindowQuery::WindowsEndingIn(const RowSource& source, int64_t after_us, int64_t until_us) const {
+  const WindowGrid& grid = state_->plan->grid;
+  // The first window that ends after a time holds the pane of that time, if it began by then.
+  std::vector<TimeSpan> windows;
+  grid.AppendWindowsOf(grid.PaneOf(std::clamp(after_us, kMinTime, kMaxTime)).start_us, &windows);
+  const int64_t from_us = std::max(state_->from_us, windows.back().start_us);
+  windows = CollectWindows(source, from_us, until_us, {});
+  windows.erase(std::remove_if(windows.begin(), windows.end(),
+                               [&](const TimeSpan& w) { return w.end_us <= after_us || w.end_us > until_us; }),
+                windows.end());
+  return windows;
+}
+
+std::vector<TimeSpan> WindowQuery::CollectWindows(const RowSource& source, int64_t pane_from_us, int64_t pane_to_us,
+                                                  const std::vector<int64_t>& offsets) const {
+  const WindowGrid& grid = state_->plan->grid;
+  const int64_t from_us = state_->from_us, to_us = state_->to_us;
+  std::map<int64_t, int64_t> windows;
+  std::vector<TimeSpan> of_pane;
+  int64_t last_start_us = kNever;
+  for (int p = 0; p < source.partitions(); ++p) {
+    for (const ViewPane& pane : source.ListPanes(p, pane_from_us, pane_to_us)) {
+      if (p < static_cast<int>(offsets.size()) && pane.offset < offsets[p]) continue;
+      if (pane.start_us == last_start_us) continue;
+      last_start_us = pane.start_us;
+      of_pane.clear();
+      grid.AppendWindowsOf(pane.start_us, &of_pane);
+      for (const TimeSpan& window : of_pane) {
+        if (window.start_us >= from_us && window.start_us < to_us) windows[window.start_us] = window.end_us;
+      }
+    }
+  }
+  std::vector<TimeSpan> result;
+  for (const auto& [start_us, end_us] : windows) result.push_back({start_us, end_us});
+  return result;
+}
+
+absl::StatusOr<std::vector<ResultRow>> WindowQuery::WindowRows(RowSource& source, const TimeSpan& window,
+                                                               int64_t frontier_us, const std::vector<int64_t>& since) {
+  return state_->Merge(source, window, frontier_us, since, "", 0);
+}
+
+bool WindowQuery::State::Less(const ResultRow& a, const ResultRow& b) const {
+  if (order_by == OrderBy::kMeasure) {
+    const double x = a.measures[order_index].SortValue(), y = b.measures[order_index].SortValue();
+    if (x != y) return descending ? x > y : x < y;
+  } else if (order_by == OrderBy::kDimension) {
+    std::string x, y;
+    AppendGroupValue(a.group[order_index].ToCel(), &x);
+    AppendGroupValue(b.group[order_index].ToCel(), &y);
+    if (x != y) return descending ? x > y : x < y;
+  }
+  return a.window.start_us != b.window.start_us ? a.window.start_us < b.window.start_us : a.key < b.key;
+}
+
+absl::StatusOr<ResultPage> WindowQuery::Run(RowSource& source, int64_t frontier_us) {
+  State& state = *state_;
+  std::vector<TimeSpan> windows = Windows(source);
+  if (state.final_only) {
+    windows.erase(std::remove_if(windows.begin(), windows.end(), [&](const TimeSpan& w) { return w.end_us > frontier_us; }),
+                  windows.end());
+  }
+  const bool by_window = state.order_by == State::OrderBy::kWindow;
+  if (state.latest_window || (by_window && state.descending)) std::reverse(windows.begin(), windows.end());
+  ResultPage page;
+  std::vector<ResultRow> kept;
+  const auto less = [&state](const ResultRow& a, const ResultRow& b) { return state.Less(a, b); };
+  // One row more than the page shows whether there is another page.
+  const size_t wanted = by_window ? state.page_size + 1 : state.skip + state.page_size + 1;
+  if (wanted > kMaxOrderedRows + 1) return Invalid("page_token", "goes too far; ask for a shorter range of time");
+  for (const TimeSpan& window : windows) {
+    if (by_window && state.has_after) {
+      if (state.descending ? window.start_us > state.after_window_us : window.start_us < state.after_window_us) continue;
+    }
+    const bool resumed = by_window && state.has_after && window.start_us == state.after_window_us;
+    if (resumed && state.after_key.empty()) {  // the one group of a window without dimensions was shown
+      if (state.latest_window) break;
+      continue;
+    }
+    NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows,
+                          state.Merge(source, window, frontier_us, {}, resumed ? state.after_key : "",
+                                      by_window ? wanted - kept.size() : 0));
+    const bool any = !rows.empty() || resumed;
+    for (ResultRow& row : rows) kept.push_back(std::move(row));
+    if (!by_window && kept.size() > 2 * wanted + 1000) {
+      std::nth_element(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(wanted), kept.end(), less);
+      kept.resize(wanted);
+    }
+    if ((by_window && kept.size() >= wanted) || (state.latest_window && any)) break;
+  }
+  if (!by_window) {
+    std::sort(kept.begin(), kept.end(), less);
+    kept.erase(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(std::min(state.skip, kept.size())));
+  }
+  if (kept.size() > state.page_size) {
+    kept.resize(state.page_size);
+    page.rows = std::move(kept);
+    page.next_token = TokenAfter(page, state.page_size);
+    return page;
+  }
+  page.rows = std::move(kept);
+  return page;
+}
+
+std::string WindowQuery::TokenAfter(const ResultPage& page, size_t rows) const {
+  const State& state = *state_;
+  if (state.order_by != State::OrderBy::kWindow) return state.MakeToken(absl::StrCat(state.skip + rows));
+  const ResultRow& last = page.rows[rows - 1];
+  return state.MakeToken(absl::StrCat(last.window.start_us, " ", last.key));
+}
+
+}  // namespace naru::aggregator
