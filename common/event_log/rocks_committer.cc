@@ -21,6 +21,9 @@ constexpr size_t kRequestOverhead = 512;
 // Bytes of keys alone (offsets, positions) that may be written although the disk is nearly full: consumers then go on,
 // and retention can free space.
 constexpr size_t kSmallWriteBytes = 64 << 10;
+// How many bytes a partition takes before its end is noted again. The note is there so that the loss of the newest table
+// is seen: nothing else would show that there was more.
+constexpr uint64_t kEndMarkBytes = 256 << 10;
 // A batch's memory is used again unless it grew beyond this.
 constexpr size_t kKeptBatchBytes = size_t{2} << 20;
 // How often a database that stopped taking writes is asked to go on.
@@ -94,6 +97,19 @@ absl::StatusOr<AppendResult> Committer::SubmitAndWait(std::unique_ptr<CommitRequ
   MutexLock lock(&mu);
   while (!result.has_value()) cv.Wait(&mu);
   return *std::move(result);
+}
+
+void Committer::NoteEnds() {
+  auto request = std::make_unique<CommitRequest>();
+  for (const Topic* topic : store_->Topics()) {
+    for (const auto& partition : topic->partitions) {
+      // The commit thread is idle or behind this request, and the end only grows: a stale note is a low one.
+      if (partition->end_offset.load() == 0) continue;
+      request->local.push_back({store_->meta(), EndKey(topic->stored_name, partition->index),
+                                EncodeNumber(partition->end_offset.load())});
+    }
+  }
+  SubmitAndWait(std::move(request)).status().IgnoreError();
 }
 
 void Committer::Barrier() { SubmitAndWait(std::make_unique<CommitRequest>()).status().IgnoreError(); }
@@ -185,6 +201,10 @@ void Committer::StageAppend(CommitRequest::Append* append, AppendedBatch* append
     tail.bytes += block.value.size();
   }
   appended->last_offset = tail.next_offset - 1;
+  if (tail.bytes - tail.bytes_at_mark >= kEndMarkBytes) {
+    tail.bytes_at_mark = tail.bytes;
+    batch->Put(store_->meta(), EndKey(partition->topic->stored_name, partition->index), EncodeNumber(tail.next_offset));
+  }
 }
 
 void Committer::CommitGroup(Group* group) {

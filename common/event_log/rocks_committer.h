@@ -72,6 +72,8 @@ class Committer {
   absl::StatusOr<AppendResult> SubmitAndWait(std::unique_ptr<CommitRequest> request);
   /// Returns when all that was submitted before has been written or has failed.
   void Barrier();
+  /// Writes down where the partitions end. For closing: nobody appends any more.
+  void NoteEnds();
   /// OK when the database takes writes.
   absl::Status Health() const;
 

@@ -26,6 +26,8 @@ int64_t BaseOffset(rocksdb::Iterator* it) { return ParseLogKey(ToView(it->key())
 // How many offsets are tried one by one before larger steps are taken over an unreadable stretch. One step finds the next
 // readable block exactly; larger ones may skip a readable block between two damaged ones.
 constexpr int64_t kSingleSteps = 2048;
+// How many blocks a search by time looks at one after the other; only clocks that jump make it more than one.
+constexpr int kMaxBlocksAfterSearch = 4096;
 
 
 }  // namespace
@@ -191,18 +193,24 @@ absl::StatusOr<int64_t> FindTime(RocksStore* store, Partition* partition, int64_
                           return block.header.partition_max_timestamp_us >= timestamp_us;
                         }));
   if (!place.has_value()) return partition->end_offset.load();
-  if (place->header.first_timestamp_us >= timestamp_us) return place->base_offset;
-  std::string value;
-  const rocksdb::Status found =
-      store->db()->Get(LogReadOptions(), partition->family, LogKey(place->base_offset), &value);
-  // Damage is for the reader to report, from the block's start.
-  if (!found.ok()) return place->base_offset;
-  const absl::StatusOr<FetchedBatch> batch = DecodeBlock(value, place->base_offset, place->base_offset);
-  if (!batch.ok()) return place->base_offset;
-  for (const FetchedRecord& record : batch->records) {
-    if (record.timestamp_us >= timestamp_us) return record.offset;
+  // The greatest timestamp so far may be that of a record which is gone by now: then the first match lies further on.
+  const int64_t start = partition->start_offset.load();
+  const std::unique_ptr<rocksdb::Iterator> it(store->db()->NewIterator(LogReadOptions(), partition->family));
+  int64_t position = place->base_offset;
+  it->Seek(LogKey(position));
+  for (int blocks = 0; it->Valid() && blocks < kMaxBlocksAfterSearch; ++blocks, it->Next()) {
+    const int64_t base = BaseOffset(it.get());
+    const absl::StatusOr<BlockHeader> header = ParseBlockHeader(ToView(it->value()));
+    if (!header.ok()) return position;  // damage is for the reader to report
+    position = base + header->span;
+    if (header->max_timestamp_us < timestamp_us) continue;
+    const absl::StatusOr<FetchedBatch> batch = DecodeBlock(ToView(it->value()), base, start);
+    if (!batch.ok()) return base;
+    for (const FetchedRecord& record : batch->records) {
+      if (record.timestamp_us >= timestamp_us) return record.offset;
+    }
   }
-  return place->end_offset;
+  return position;
 }
 
 }  // namespace naru::event_log

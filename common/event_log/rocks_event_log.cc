@@ -201,6 +201,7 @@ class RocksEventLogInProcess : public RocksEventLog {
 
   ~RocksEventLogInProcess() override {
     maintenance_.reset();
+    if (committer_ != nullptr && store_->stats()->appended_records.load() > 0) committer_->NoteEnds();
     committer_.reset();
     // Tables instead of a write-ahead log to replay: the next start is quick.
     const absl::Status flushed = store_->database()->Flush();

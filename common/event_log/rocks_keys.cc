@@ -114,6 +114,11 @@ std::string PartitionKey(absl::string_view topic, int partition) {
   PutBigEndian32(&key, static_cast<uint32_t>(partition));
   return key;
 }
+std::string EndKey(absl::string_view topic, int partition) {
+  std::string key = MetaKey(MetaKind::kEnd, {topic});
+  PutBigEndian32(&key, static_cast<uint32_t>(partition));
+  return key;
+}
 std::string GroupKey(absl::string_view group, absl::string_view topic) {
   return MetaKey(MetaKind::kGroup, {group, topic});
 }
@@ -138,7 +143,7 @@ std::optional<MetaName> ParseMetaKey(absl::string_view key, MetaKind kind) {
   MetaName name;
   if (!take(&name.first)) return std::nullopt;
   if ((kind == MetaKind::kGroup || kind == MetaKind::kGroupOffset) && !take(&name.second)) return std::nullopt;
-  if (kind == MetaKind::kPartition || kind == MetaKind::kGroupOffset) {
+  if (kind == MetaKind::kPartition || kind == MetaKind::kEnd || kind == MetaKind::kGroupOffset) {
     if (key.size() != 4) return std::nullopt;
     name.partition = static_cast<int>(TakeBigEndian(key));
   } else if (!key.empty()) {

@@ -37,6 +37,7 @@ std::optional<int64_t> ParseLogKey(absl::string_view key);
 enum class MetaKind : char {
   kTopic = 'T',         ///< topic -> TopicConfig
   kPartition = 'S',     ///< topic, partition -> PartitionState
+  kEnd = 'E',           ///< topic, partition -> about where the partition ends; see Committer
   kGroup = 'R',         ///< group, topic -> empty: the group is registered
   kGroupOffset = 'G',   ///< group, topic, partition -> next offset
   kProducer = 'P',      ///< transactional id -> epoch
@@ -44,6 +45,7 @@ enum class MetaKind : char {
 std::string MetaPrefix(MetaKind kind);
 std::string TopicKey(absl::string_view topic);
 std::string PartitionKey(absl::string_view topic, int partition);
+std::string EndKey(absl::string_view topic, int partition);
 std::string GroupKey(absl::string_view group, absl::string_view topic);
 std::string GroupOffsetKey(absl::string_view group, absl::string_view topic, int partition);
 std::string ProducerKey(absl::string_view transactional_id);

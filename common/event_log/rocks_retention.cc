@@ -74,7 +74,8 @@ absl::Status MoveStart(RocksStore* store, Partition* partition, int64_t new_star
   partition->start_offset = new_start;
   partition->start_bytes = first.has_value() ? first->header.bytes_before : partition->end_bytes.load();
   const std::string begin = LogKey(0);
-  const std::string end = LogKey(new_start);
+  // Not the new start itself: it may lie inside a block, whose key is below it.
+  const std::string end = LogKey(first.has_value() ? first->base_offset : new_start);
   const rocksdb::Slice begin_slice(begin), end_slice(end);
   return rocks::FromRocks(rocksdb::DeleteFilesInRange(store->db(), partition->family, &begin_slice, &end_slice,
                                                       /*include_end=*/false),

@@ -173,9 +173,12 @@ absl::Status RocksStore::LoadPartition(Partition* partition) {
     if (decoded.ok()) state = *decoded;
   }
   int64_t floor = std::max(state.end_floor, state.start_offset);
+  std::string mark;
+  if (db()->Get(rocksdb::ReadOptions(), meta_, EndKey(topic, partition->index), &mark).ok()) {
+    floor = std::max(floor, DecodeNumber(mark).value_or(0));
+  }
   // A group that is ahead of the log has read what is now lost: giving its offsets out again would hide new records
   // from it.
-  const std::string from = MetaPrefix(MetaKind::kGroupOffset);
   NARU_RETURN_IF_ERROR(ScanMeta(MetaKind::kGroupOffset, [&](absl::string_view key, absl::string_view number) {
     const std::optional<MetaName> name = ParseMetaKey(key, MetaKind::kGroupOffset);
     if (name.has_value() && name->second == topic && name->partition == partition->index) {
@@ -183,9 +186,11 @@ absl::Status RocksStore::LoadPartition(Partition* partition) {
     }
     return absl::OkStatus();
   }));
-  const auto lost = lost_.find(LogFamily(topic, partition->index, partition->topic->compacted));
-  if (lost != lost_.end()) floor = std::max(floor, lost->second.to);
-  NARU_RETURN_IF_ERROR(LoadTail(partition, floor));
+  NARU_ASSIGN_OR_RETURN(const int64_t end, LoadTail(partition, floor));
+  if (std::max(end, state.start_offset) < floor) {
+    AddNote(absl::StrCat("topic ", partition->topic->name, " partition ", partition->index, " ends at offset ", end,
+                         ", although it had reached ", floor, "; what was between is lost"));
+  }
   {
     MutexLock lock(&partition->state_mu);
     partition->state = state;
@@ -193,16 +198,28 @@ absl::Status RocksStore::LoadPartition(Partition* partition) {
   partition->start_offset = state.start_offset;
   partition->end_offset = partition->tail.next_offset;
   partition->end_bytes = partition->tail.bytes;
-  if (lost != lost_.end()) {
-    AddNote(absl::StrCat("topic ", partition->topic->name, " partition ", partition->index, ": offsets [",
-                         lost->second.from, ", ", lost->second.to, ") were lost with the write-ahead log"));
-    const int64_t end = partition->tail.next_offset;
-    NARU_RETURN_IF_ERROR(UpdatePartitionState(partition, [end](PartitionState* s) { s->end_floor = end; }));
-  }
+  NARU_RETURN_IF_ERROR(SkipLostTail(partition));
   return LoadStartBytes(partition);
 }
 
-absl::Status RocksStore::LoadTail(Partition* partition, int64_t end_floor) {
+absl::Status RocksStore::SkipLostTail(Partition* partition) {
+  const auto lost =
+      lost_.find(LogFamily(partition->topic->stored_name, partition->index, partition->topic->compacted));
+  // What lies below the end is there after all: compaction had only written it anew.
+  Partition::Tail& tail = partition->tail;
+  if (lost == lost_.end() || lost->second.to <= tail.next_offset) return absl::OkStatus();
+  AddNote(absl::StrCat("topic ", partition->topic->name, " partition ", partition->index, ": offsets [",
+                       std::max(lost->second.from, tail.next_offset), ", ", lost->second.to,
+                       ") were lost with the write-ahead log"));
+  // Never given out again: readers are told that they are lost rather than shown other records under them.
+  tail.next_offset = lost->second.to;
+  tail.previous_end = tail.next_offset;
+  partition->end_offset = tail.next_offset;
+  const int64_t end = tail.next_offset;
+  return UpdatePartitionState(partition, [end](PartitionState* state) { state->end_floor = end; });
+}
+
+absl::StatusOr<int64_t> RocksStore::LoadTail(Partition* partition, int64_t end_floor) {
   Partition::Tail& tail = partition->tail;
   rocksdb::ReadOptions read;
   read.fill_cache = false;
@@ -231,7 +248,8 @@ absl::Status RocksStore::LoadTail(Partition* partition, int64_t end_floor) {
   }
   tail.next_offset = std::max(end, end_floor);
   tail.previous_end = tail.next_offset;
-  return absl::OkStatus();
+  tail.bytes_at_mark = tail.bytes;
+  return end;
 }
 
 absl::Status RocksStore::LoadStartBytes(Partition* partition) {

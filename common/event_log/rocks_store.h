@@ -41,6 +41,7 @@ struct Partition {
     int64_t previous_end = 0;
     int64_t max_timestamp_us = INT64_MIN;
     uint64_t bytes = 0;
+    uint64_t bytes_at_mark = 0;  ///< `bytes` when the end was last noted
   } tail;
 
   /// What readers see; set after the write that made it true.
@@ -125,7 +126,8 @@ class RocksStore {
   absl::Status LoadTopics();
   absl::StatusOr<std::unique_ptr<Topic>> MakeTopic(const TopicConfig& config);
   absl::Status LoadPartition(Partition* partition);
-  absl::Status LoadTail(Partition* partition, int64_t end_floor);
+  absl::StatusOr<int64_t> LoadTail(Partition* partition, int64_t end_floor);
+  absl::Status SkipLostTail(Partition* partition);
   absl::Status LoadStartBytes(Partition* partition);
 
   const RocksEventLogOptions options_;

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/clock/clock.h"
 #include "common/event_log/rocks_event_log.h"
+#include "common/log/log.h"
 
 namespace naru::event_log {
 
@@ -47,8 +48,13 @@ class TestLog {
     options.clock = &clock;
     options.maintenance_interval = std::chrono::milliseconds(0);
     options.disk_reserve_bytes = 0;
+    // Damage and lost power are told in every way there is; hundreds of lines would hide a failure.
+    log::SetSink([](absl::string_view) {});
   }
-  ~TestLog() { Close(); }
+  ~TestLog() {
+    Close();
+    log::SetSink(nullptr);
+  }
 
   void Open() {
     absl::StatusOr<std::unique_ptr<RocksEventLog>> log = RocksEventLog::Open(options);

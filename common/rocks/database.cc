@@ -17,13 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Whether a failure to open means that files are broken or missing, rather than that the machine is in trouble.
-bool IsDamage(const rocksdb::Status& status) {
-  if (status.IsCorruption()) return true;
-  return status.IsPathNotFound() || status.IsNotFound() ||
-         (status.IsIOError() && status.ToString().find("No such file") != std::string::npos);
-}
-
 }  // namespace
 
 Database::Database(DatabaseOptions options)

@@ -64,6 +64,8 @@ class Database {
 
  private:
   explicit Database(DatabaseOptions options);
+  /// Whether a failure to open means that files are broken or missing, rather than that the machine is in trouble.
+  static bool IsDamage(const rocksdb::Status& status);
   absl::Status OpenOrMend();
   rocksdb::Status OpenRocks();
   enum class Books { kNone, kThere, kLost };

@@ -108,6 +108,12 @@ class PutLister : public rocksdb::WriteBatch::Handler {
 
 }  // namespace
 
+bool Database::IsDamage(const rocksdb::Status& status) {
+  if (status.IsCorruption()) return true;
+  return status.IsPathNotFound() || status.IsNotFound() ||
+         (status.IsIOError() && status.ToString().find("No such file") != std::string::npos);
+}
+
 void Database::ReportLost(const std::map<uint32_t, std::string>& families, absl::string_view batch) {
   if (!options_.lost_put) return;
   PutLister lister([&](uint32_t id, absl::string_view key, absl::string_view value) {
@@ -240,7 +246,8 @@ absl::Status Database::Rebuild(const std::string& why) {
   fs::remove_all(lost, error);
   if (status.ok()) status = OpenRocks();
   if (status.ok()) return absl::OkStatus();
-  if (status.IsNoSpace()) return FromRocks(status, absl::StrCat("mending ", options_.path));
+  // Trouble of the machine, not damage: the next start mends on.
+  if (!IsDamage(status)) return FromRocks(status, absl::StrCat("mending ", options_.path));
   // Nothing can be read: start afresh beside it rather than not at all.
   const std::string aside = absl::StrCat(options_.path, ".unreadable-", std::to_string(::time(nullptr)));
   fs::rename(options_.path, aside, error);
