@@ -35,9 +35,8 @@ absl::StatusOr<std::unique_ptr<kafka::Client>> KafkaAppender::MakeClient() const
   settings.emplace_back("linger.ms", "5");
   settings.emplace_back("message.timeout.ms", absl::StrCat(options.delivery_timeout.count()));
   return kafka::Client::Make(RD_KAFKA_PRODUCER, ClientOptionsOf(options), settings, nullptr, [](rd_kafka_conf_t* conf) {
-    rd_kafka_conf_set_dr_msg_cb(conf, [](rd_kafka_t*, const rd_kafka_message_t* message, void*) {
-      PendingRecords::OnDelivered(*message);
-    });
+    rd_kafka_conf_set_dr_msg_cb(
+        conf, [](rd_kafka_t*, const rd_kafka_message_t* message, void*) { PendingRecords::OnDelivered(*message); });
   });
 }
 
@@ -118,12 +117,14 @@ size_t KafkaAppender::Drain(std::chrono::milliseconds timeout) {
 }
 
 void KafkaAppender::Replace(const absl::Status& reason) {
-  NARU_LOG(WARNING, "kafka producer broke and is replaced", {{"client_id", shared_.options.client_id}, {"error", reason}});
+  NARU_LOG(WARNING, "kafka producer broke and is replaced",
+           {{"client_id", shared_.options.client_id}, {"error", reason}});
   shared_.note(absl::StrCat("a Kafka producer was replaced: ", reason.message()));
   rd_kafka_t* handle;
   {
     MutexLock lock(&mu_);
-    refused_ = MakeError(absl::StatusCode::kUnavailable, "KAFKA_PRODUCER_RESTARTED", "the Kafka producer is being replaced");
+    refused_ =
+        MakeError(absl::StatusCode::kUnavailable, "KAFKA_PRODUCER_RESTARTED", "the Kafka producer is being replaced");
     handle = client_->get();
   }
   rd_kafka_purge(handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);

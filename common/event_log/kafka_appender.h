@@ -29,7 +29,8 @@ class KafkaAppender {
 
  private:
   struct Append {
-    explicit Append(std::vector<AppendBatch> b, Producer::Callback d) : batches(std::move(b)), done(std::move(d)), records(batches) {}
+    explicit Append(std::vector<AppendBatch> b, Producer::Callback d)
+        : batches(std::move(b)), done(std::move(d)), records(batches) {}
     std::vector<AppendBatch> batches;
     Producer::Callback done;
     PendingRecords records;

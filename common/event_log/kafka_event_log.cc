@@ -207,8 +207,7 @@ absl::Status KafkaLog::CreateNew(const TopicConfig& config) {
   settings["message.timestamp.after.max.ms"] = absl::StrCat(std::numeric_limits<int64_t>::max());
   const std::string topic = Full(config.name);
   absl::Status status = admin_->CreateTopic(topic, config.partitions, shared_.options.replication_factor, settings);
-  if (status.code() == absl::StatusCode::kInvalidArgument &&
-      GetErrorDetails(status).reason == "KAFKA_INVALID_CONFIG") {
+  if (status.code() == absl::StatusCode::kInvalidArgument && GetErrorDetails(status).reason == "KAFKA_INVALID_CONFIG") {
     settings.erase("message.timestamp.after.max.ms");
     status = admin_->CreateTopic(topic, config.partitions, shared_.options.replication_factor, settings);
   }
@@ -217,7 +216,8 @@ absl::Status KafkaLog::CreateNew(const TopicConfig& config) {
 
 absl::Status KafkaLog::CreateTopic(const TopicConfig& config) {
   if (config.name.empty() || config.partitions < 1) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "TOPIC_CONFIG", "a topic needs a name and at least one partition");
+    return MakeError(absl::StatusCode::kInvalidArgument, "TOPIC_CONFIG",
+                     "a topic needs a name and at least one partition");
   }
   absl::StatusOr<int> partitions = Partitions(config.name);
   if (partitions.status().code() == absl::StatusCode::kNotFound) {
@@ -257,7 +257,8 @@ absl::StatusOr<TopicInfo> KafkaLog::DescribeTopic(const std::string& topic) {
   TopicInfo info;
   info.config = ConfigOf(topic, count, settings);
   const std::vector<int> all = FirstPartitions(count);
-  NARU_ASSIGN_OR_RETURN(const kafka::PartitionOffsets starts, admin_->Offsets(Full(topic), all, kafka::Admin::At::kStart));
+  NARU_ASSIGN_OR_RETURN(const kafka::PartitionOffsets starts,
+                        admin_->Offsets(Full(topic), all, kafka::Admin::At::kStart));
   NARU_ASSIGN_OR_RETURN(const kafka::PartitionOffsets ends, admin_->Offsets(Full(topic), all, kafka::Admin::At::kEnd));
   const std::map<int, int64_t> end_of(ends.begin(), ends.end());
   for (const auto& [partition, start] : starts) info.partitions.push_back({partition, start, end_of.at(partition)});
@@ -289,7 +290,8 @@ absl::StatusOr<std::vector<GroupLag>> KafkaLog::Lags(const std::string& topic,
     GroupLag lag{group.substr(prefix.size()), 0};
     for (const PartitionInfo& partition : partitions) {
       const auto found = next.find(partition.partition);
-      const int64_t from = found == next.end() ? partition.start_offset : std::max(found->second, partition.start_offset);
+      const int64_t from =
+          found == next.end() ? partition.start_offset : std::max(found->second, partition.start_offset);
       lag.lag += std::max<int64_t>(partition.end_offset - from, 0);
     }
     lags.push_back(std::move(lag));
@@ -303,7 +305,8 @@ absl::StatusOr<std::vector<std::string>> KafkaLog::ListTopics() {
   std::vector<std::string> topics;
   for (const std::string& topic : all) {
     // Topics with two underscores are Kafka's own.
-    if (absl::StartsWith(topic, prefix) && !absl::StartsWith(topic, "__")) topics.push_back(topic.substr(prefix.size()));
+    if (absl::StartsWith(topic, prefix) && !absl::StartsWith(topic, "__"))
+      topics.push_back(topic.substr(prefix.size()));
   }
   std::sort(topics.begin(), topics.end());
   return topics;

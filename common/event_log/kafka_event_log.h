@@ -1,8 +1,8 @@
 // The event log on Kafka, through librdkafka.
 //
-// What differs from the embedded log, because Kafka is as it is: times have milliseconds; offsets are not dense (markers of
-// transactions take some); a failed Append may leave records; retention, compaction and damage are the broker's affair, so
-// RunMaintenance does nothing; there is no local store.
+// What differs from the embedded log, because Kafka is as it is: times have milliseconds; offsets are not dense
+// (markers of transactions take some); a failed Append may leave records; retention, compaction and damage are the
+// broker's affair, so RunMaintenance does nothing; there is no local store.
 #pragma once
 
 #include <chrono>

@@ -22,18 +22,19 @@
 namespace naru::event_log {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Pair;
 using testing::KafkaServer;
+using ::testing::Pair;
 using testing::WaitUntil;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 int64_t NowUs() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 // Records with the values given; keeps the bytes.
@@ -86,7 +87,8 @@ class KafkaEventLogTest : public ::testing::Test {
     EXPECT_TRUE(info.ok()) << info.status();
     if (!info.ok()) return values;
     const int64_t end = info->partitions[partition].end_offset;
-    absl::StatusOr<std::unique_ptr<Reader>> reader = log_->OpenReader(topic, {{partition, ReadPosition::Kind::kOffset, 0}});
+    absl::StatusOr<std::unique_ptr<Reader>> reader =
+        log_->OpenReader(topic, {{partition, ReadPosition::Kind::kOffset, 0}});
     EXPECT_TRUE(reader.ok()) << reader.status();
     int64_t position = info->partitions[partition].start_offset;
     const auto deadline = std::chrono::steady_clock::now() + seconds(20);
@@ -157,7 +159,8 @@ TEST_F(KafkaEventLogTest, TopicSettingsReachTheBroker) {
   EXPECT_EQ(catalog["delete.retention.ms"], "604800000");
 
   // A change of retention keeps what an operator set beside it.
-  ASSERT_EQ((*admin)->SetTopicSettings(options_.topic_prefix + "kept", {{"min.insync.replicas", "1"}}), absl::OkStatus());
+  ASSERT_EQ((*admin)->SetTopicSettings(options_.topic_prefix + "kept", {{"min.insync.replicas", "1"}}),
+            absl::OkStatus());
   config.retention_time = std::chrono::hours(24);
   ASSERT_EQ(log_->CreateTopic(config), absl::OkStatus());
   ASSERT_TRUE(WaitUntil([&] {
@@ -175,12 +178,15 @@ TEST_F(KafkaEventLogTest, KcatReadsWhatWasWritten) {
   MakeTopic("events", 2);
   const std::unique_ptr<Producer> producer = OpenProducer();
   const int64_t time_us = 1'700'000'000'123'456;
-  const std::vector<Record> records = {{"alice", "one", time_us, false}, {"bob", "", time_us, false},
-                                       {"carol", "", time_us, true}};
+  const std::vector<Record> records = {
+      {"alice", "one", time_us, false}, {"bob", "", time_us, false}, {"carol", "", time_us, true}};
   ASSERT_TRUE(producer->Append({{"events", 1, {"naru.other.v1.Thing", "00-ab-cd-01"}, records}}).ok());
-  const auto result = testing::RunProcess({{"kcat", "-C", "-b", options_.brokers, "-t", options_.topic_prefix + "events", "-p", "1",
-                                            "-o", "beginning", "-e", "-q", "-f", "%k|%S|%s|%T|%h\\n"},
-                                           {}, "", ""});
+  const auto result =
+      testing::RunProcess({{"kcat", "-C", "-b", options_.brokers, "-t", options_.topic_prefix + "events", "-p", "1",
+                            "-o", "beginning", "-e", "-q", "-f", "%k|%S|%s|%T|%h\\n"},
+                           {},
+                           "",
+                           ""});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->out,
             "alice|3|one|1700000000123|naru-schema=naru.other.v1.Thing,traceparent=00-ab-cd-01\n"
@@ -320,7 +326,9 @@ TEST_F(KafkaEventLogTest, CooperativeRebalanceNeitherLosesNorRepeats) {
         std::vector<Record> records;
         for (const FetchedRecord& r : batch.records) records.push_back({r.key, r.value, r.timestamp_us, false});
         Transaction transaction{{{"out", batch.partition, {}, records}},
-                                {{"copiers", "in", {{batch.partition, batch.next_offset}}}}, consumer.get(), {}};
+                                {{"copiers", "in", {{batch.partition, batch.next_offset}}}},
+                                consumer.get(),
+                                {}};
         absl::Status status;
         do {
           status = producer->Commit(transaction).status();
@@ -357,7 +365,7 @@ TEST_F(KafkaEventLogTest, ReadingPassesTheMarkersOfTransactions) {
   transaction.appends = {{"t", 0, {}, one.records}};
   ASSERT_TRUE(producer->Commit(transaction).ok());
   const int64_t end = log_->DescribeTopic("t")->partitions[0].end_offset;
-  EXPECT_EQ(end, 2);  // the record and its marker
+  EXPECT_EQ(end, 2);                                 // the record and its marker
   EXPECT_THAT(ReadAll("t", 0), ElementsAre("one"));  // which checks that the position came to the end
 }
 

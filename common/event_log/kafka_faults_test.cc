@@ -13,8 +13,8 @@
 #include <set>
 #include <thread>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/event_log/kafka_event_log.h"
 #include "common/status/status.h"
 #include "common/sync/mutex.h"
@@ -24,14 +24,15 @@
 namespace naru::event_log {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using testing::KafkaServer;
 using testing::Process;
 using testing::WaitUntil;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 int64_t NowUs() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 // The values of all partitions up to their ends as they are now, by how often each is there.
@@ -68,7 +69,8 @@ class KafkaFaults : public ::testing::Test {
     if (!server.ok()) NARU_REQUIRE_SERVER_OR_SKIP(server.status().ToString());
     server_ = *server;
     options_.brokers = server_->brokers();
-    options_.topic_prefix = absl::StrCat("faults-", ::testing::UnitTest::GetInstance()->current_test_info()->name(), ".");
+    options_.topic_prefix =
+        absl::StrCat("faults-", ::testing::UnitTest::GetInstance()->current_test_info()->name(), ".");
     auto log = KafkaEventLog::Open(options_);
     ASSERT_TRUE(log.ok()) << log.status();
     log_ = *std::move(log);
@@ -89,7 +91,8 @@ class KafkaFaults : public ::testing::Test {
 // Appends batches of unique values until told to stop, remembering which were acknowledged.
 class Load {
  public:
-  Load(EventLog* log, std::string topic, int partitions) : log_(log), topic_(std::move(topic)), partitions_(partitions) {}
+  Load(EventLog* log, std::string topic, int partitions)
+      : log_(log), topic_(std::move(topic)), partitions_(partitions) {}
 
   void Run(const std::atomic<bool>& stop) {
     auto producer = log_->OpenProducer({});
@@ -154,7 +157,9 @@ class Copier {
         std::vector<Record> records;
         for (const FetchedRecord& r : batch.records) records.push_back({r.key, r.value, r.timestamp_us, false});
         Transaction transaction{{{"out", batch.partition, {}, records}},
-                                {{"copiers", "in", {{batch.partition, batch.next_offset}}}}, consumer->get(), {}};
+                                {{"copiers", "in", {{batch.partition, batch.next_offset}}}},
+                                consumer->get(),
+                                {}};
         absl::Status status;
         do {
           status = (*producer)->Commit(transaction).status();
@@ -184,7 +189,8 @@ TEST_F(KafkaFaults, NothingAcknowledgedIsLostOrDoubledWhenTheBrokerIsKilled) {
     const size_t copied = copier.committed();
     EXPECT_TRUE(WaitUntil([&] { return load.acknowledged() > appended + 500 && copier.committed() > copied + 200; },
                           seconds(60)))
-        << "round " << round << ": no progress; acknowledged " << load.acknowledged() << ", copied " << copier.committed();
+        << "round " << round << ": no progress; acknowledged " << load.acknowledged() << ", copied "
+        << copier.committed();
     ASSERT_EQ(server_->Restart(), absl::OkStatus());  // kill -9, and up again with its data
   }
   const size_t appended = load.acknowledged();
@@ -233,8 +239,11 @@ int CommitUntilRefused(const std::string& brokers, const std::string& prefix) {
 TEST_F(KafkaFaults, AWriterWokenAfterItsSuccessorTookOverIsFenced) {
   MakeTopic("t", 2);
   for (int round = 0; round < 4; ++round) {
-    auto child = Process::Start({{std::filesystem::read_symlink("/proc/self/exe").string()},
-                                 {{"NARU_FAULTS_CHILD", options_.brokers}, {"NARU_FAULTS_PREFIX", options_.topic_prefix}}, "", ""});
+    auto child =
+        Process::Start({{std::filesystem::read_symlink("/proc/self/exe").string()},
+                        {{"NARU_FAULTS_CHILD", options_.brokers}, {"NARU_FAULTS_PREFIX", options_.topic_prefix}},
+                        "",
+                        ""});
     ASSERT_TRUE(child.ok()) << child.status();
     for (int i = 0; i <= round; ++i) ASSERT_TRUE((*child)->ReadLine().ok());
     // Somewhere within a transaction: each one is most of the time.

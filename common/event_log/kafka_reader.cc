@@ -88,9 +88,12 @@ absl::StatusOr<std::vector<FetchedBatch>> ConvertAll(const KafkaShared& shared,
 
 kafka::RawPosition::Kind KindOf(ReadPosition::Kind kind) {
   switch (kind) {
-    case ReadPosition::Kind::kTime: return kafka::RawPosition::Kind::kTime;
-    case ReadPosition::Kind::kEnd: return kafka::RawPosition::Kind::kEnd;
-    case ReadPosition::Kind::kOffset: break;
+    case ReadPosition::Kind::kTime:
+      return kafka::RawPosition::Kind::kTime;
+    case ReadPosition::Kind::kEnd:
+      return kafka::RawPosition::Kind::kEnd;
+    case ReadPosition::Kind::kOffset:
+      break;
   }
   return kafka::RawPosition::Kind::kOffset;
 }
@@ -116,7 +119,8 @@ absl::StatusOr<std::vector<FetchedBatch>> KafkaReader::Poll(std::chrono::millise
 void KafkaReader::Cancel() { consumer_->Cancel(); }
 
 absl::StatusOr<std::unique_ptr<KafkaConsumer>> KafkaConsumer::Open(const KafkaShared& shared, const std::string& group,
-                                                                   const std::string& topic, RebalanceListener listener) {
+                                                                   const std::string& topic,
+                                                                   RebalanceListener listener) {
   NARU_RETURN_IF_ERROR(shared.partition_count(topic).status());
   kafka::GroupConsumerOptions options;
   options.raw = RawOptionsOf(shared.options);

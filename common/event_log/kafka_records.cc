@@ -99,9 +99,9 @@ absl::Status RecordSender::Check(const KafkaShared& shared, const std::vector<Ap
   for (const AppendBatch& batch : batches) {
     NARU_ASSIGN_OR_RETURN(const int partitions, shared.partition_count(batch.topic));
     if (batch.partition < 0 || batch.partition >= partitions) {
-      return MakeError(absl::StatusCode::kInvalidArgument, "PARTITION_NOT_FOUND",
-                       absl::StrCat("topic ", batch.topic, " has partitions 0 to ", partitions - 1, ", not ",
-                                    batch.partition));
+      return MakeError(
+          absl::StatusCode::kInvalidArgument, "PARTITION_NOT_FOUND",
+          absl::StrCat("topic ", batch.topic, " has partitions 0 to ", partitions - 1, ", not ", batch.partition));
     }
   }
   return absl::OkStatus();
@@ -170,7 +170,7 @@ rd_kafka_resp_err_t RecordSender::SendBatch(const AppendBatch& batch, PendingRec
     timestamp.u.i64 = record.timestamp_us >= 1000 ? record.timestamp_us / 1000 : 1;
     key.u.mem.ptr = record.key.empty() ? empty : const_cast<char*>(record.key.data());
     key.u.mem.size = record.key.size();
-    value.u.mem.ptr = record.tombstone          ? nullptr
+    value.u.mem.ptr = record.tombstone       ? nullptr
                       : record.value.empty() ? empty
                                              : const_cast<char*>(record.value.data());
     value.u.mem.size = record.tombstone ? 0 : record.value.size();

@@ -89,7 +89,8 @@ class RecordSender {
   /// Errors: NOT_FOUND; INVALID_ARGUMENT; UNAVAILABLE.
   static absl::Status Check(const KafkaShared& shared, const std::vector<AppendBatch>& batches);
 
-  /// Enqueues all records; those that cannot be are reported to `pending` at once. Borrows both until `pending` is done.
+  /// Enqueues all records; those that cannot be are reported to `pending` at once. Borrows both until `pending` is
+  /// done.
   void Send(const std::vector<AppendBatch>& batches, PendingRecords* pending);
 
  private:

@@ -40,8 +40,8 @@ Outcome Judge(rd_kafka_error_t* error, absl::string_view what) {
     const bool retriable = rd_kafka_error_is_retriable(error) != 0;
     outcome.status = kafka::TakeError(error, what);
     if (retriable && !kafka::IsRetriable(outcome.status)) {
-      outcome.status = MakeError(absl::StatusCode::kUnavailable, GetErrorDetails(outcome.status).reason,
-                                 outcome.status.message());
+      outcome.status =
+          MakeError(absl::StatusCode::kUnavailable, GetErrorDetails(outcome.status).reason, outcome.status.message());
     }
   }
   return outcome;
@@ -73,16 +73,14 @@ absl::StatusOr<std::unique_ptr<KafkaTransactor>> KafkaTransactor::Open(const Kaf
   NARU_ASSIGN_OR_RETURN(
       std::unique_ptr<kafka::Client> client,
       kafka::Client::Make(RD_KAFKA_PRODUCER, ClientOptionsOf(options), settings, nullptr, [](rd_kafka_conf_t* conf) {
-        rd_kafka_conf_set_dr_msg_cb(conf, [](rd_kafka_t*, const rd_kafka_message_t* message, void*) {
-          PendingRecords::OnDelivered(*message);
-        });
+        rd_kafka_conf_set_dr_msg_cb(
+            conf, [](rd_kafka_t*, const rd_kafka_message_t* message, void*) { PendingRecords::OnDelivered(*message); });
       }));
   // A predecessor's transaction may have to time out first, and coordinators to load.
   const auto deadline = SteadyClock::now() + options.transaction_timeout + options.request_timeout;
   rd_kafka_t* handle = client->get();
-  const Outcome outcome =
-      Repeat([&](int timeout_ms) { return rd_kafka_init_transactions(handle, timeout_ms); },
-             absl::StrCat("taking transactional id ", transactional_id), deadline);
+  const Outcome outcome = Repeat([&](int timeout_ms) { return rd_kafka_init_transactions(handle, timeout_ms); },
+                                 absl::StrCat("taking transactional id ", transactional_id), deadline);
   NARU_RETURN_IF_ERROR(outcome.status);
   return std::unique_ptr<KafkaTransactor>(new KafkaTransactor(shared, std::move(client)));
 }
@@ -132,9 +130,9 @@ absl::StatusOr<AppendResult> KafkaTransactor::Commit(const Transaction& transact
   return result;
 }
 
-// The broker answers a commit before it has told the partitions, a few milliseconds later. Waiting for that makes a commit
-// readable when it returns, as it is embedded, and costs little: the next transaction would have to wait for it anyway.
-// Bounded, because another producer's open transaction may hold the end of a partition back.
+// The broker answers a commit before it has told the partitions, a few milliseconds later. Waiting for that makes a
+// commit readable when it returns, as it is embedded, and costs little: the next transaction would have to wait for it
+// anyway. Bounded, because another producer's open transaction may hold the end of a partition back.
 void KafkaTransactor::WaitUntilReadable(const Transaction& transaction, const AppendResult& result) {
   const auto deadline = SteadyClock::now() + kReadableTimeout;
   while (SteadyClock::now() < deadline) {
@@ -167,8 +165,8 @@ absl::Status KafkaTransactor::Begin(const Transaction& transaction, Deadline dea
     NARU_RETURN_IF_ERROR(metadata.status());
     rd_kafka_consumer_group_metadata_destroy(*metadata);
   }
-  const Outcome outcome = Repeat([&](int) { return rd_kafka_begin_transaction(client_->get()); },
-                                 "beginning a transaction", deadline);
+  const Outcome outcome =
+      Repeat([&](int) { return rd_kafka_begin_transaction(client_->get()); }, "beginning a transaction", deadline);
   if (outcome.fatal) return Break(outcome.status);
   return outcome.status;
 }
@@ -200,8 +198,8 @@ absl::Status KafkaTransactor::SendOffsets(const Transaction& transaction, Deadli
     if (outcome.fatal) return Break(outcome.status);
     if (outcome.status.ok()) continue;
     absl::Status aborted = Abort(outcome.status, deadline);
-    // A rebalance gave the group a new generation while the offsets were on their way. A member that kept its place kept
-    // its partitions too (one that did not is called unknown, not of an old generation), and may try again.
+    // A rebalance gave the group a new generation while the offsets were on their way. A member that kept its place
+    // kept its partitions too (one that did not is called unknown, not of an old generation), and may try again.
     if (outcome.code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION && broken().ok() && own_group) {
       absl::StatusOr<rd_kafka_consumer_group_metadata_s*> now = consumer->member().Metadata();
       if (now.ok()) {
@@ -229,8 +227,8 @@ absl::Status KafkaTransactor::Finish(Deadline deadline) {
 absl::Status KafkaTransactor::Abort(absl::Status reason, Deadline deadline) {
   // At least one real try, also when the time was used up before.
   const auto until = std::max(deadline, SteadyClock::now() + shared_.options.request_timeout);
-  const Outcome outcome = Repeat(
-      [&](int timeout_ms) { return rd_kafka_abort_transaction(client_->get(), timeout_ms); }, "aborting", until);
+  const Outcome outcome =
+      Repeat([&](int timeout_ms) { return rd_kafka_abort_transaction(client_->get(), timeout_ms); }, "aborting", until);
   if (outcome.fatal) return Break(outcome.status);
   if (!outcome.status.ok()) {
     return Break(MakeError(absl::StatusCode::kAborted, "ABORT_FAILED",

@@ -15,7 +15,8 @@ namespace naru::event_log {
 class KafkaTransactor {
  public:
   /// Takes the transactional id over from whoever had it; what they had not committed is aborted. Borrows `shared`.
-  static absl::StatusOr<std::unique_ptr<KafkaTransactor>> Open(const KafkaShared& shared, const std::string& transactional_id);
+  static absl::StatusOr<std::unique_ptr<KafkaTransactor>> Open(const KafkaShared& shared,
+                                                               const std::string& transactional_id);
 
   /// As Producer::Commit. UNAVAILABLE: nothing was committed, the same may be tried again. ABORTED (FENCED, or
   /// COMMIT_UNKNOWN when the broker did not answer): this producer is of no more use; what was committed is seen by

@@ -109,10 +109,10 @@ absl::Status Admin::CreateTopic(const std::string& topic, int partitions, int re
       NARU_RETURN_IF_ERROR(StatusOf(rd_kafka_NewTopic_set_config(request.get(), name.c_str(), value.c_str()), what));
     }
     rd_kafka_NewTopic_t* topics[] = {request.get()};
-    NARU_ASSIGN_OR_RETURN(EventPtr event,
-                          state_->Ask(RD_KAFKA_ADMIN_OP_CREATETOPICS, what, false, [&](const auto* options, auto* queue) {
-                            rd_kafka_CreateTopics(state_->client->get(), topics, 1, options, queue);
-                          }));
+    NARU_ASSIGN_OR_RETURN(
+        EventPtr event, state_->Ask(RD_KAFKA_ADMIN_OP_CREATETOPICS, what, false, [&](const auto* options, auto* queue) {
+          rd_kafka_CreateTopics(state_->client->get(), topics, 1, options, queue);
+        }));
     size_t count = 0;
     const rd_kafka_topic_result_t** results =
         rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event.get()), &count);
@@ -130,7 +130,8 @@ absl::StatusOr<std::map<std::string, std::string>> Admin::TopicSettings(const st
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()));
     rd_kafka_ConfigResource_t* resources[] = {request.get()};
     NARU_ASSIGN_OR_RETURN(
-        EventPtr event, state_->Ask(RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, what, false, [&](const auto* options, auto* queue) {
+        EventPtr event,
+        state_->Ask(RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, what, false, [&](const auto* options, auto* queue) {
           rd_kafka_DescribeConfigs(state_->client->get(), resources, 1, options, queue);
         }));
     size_t count = 0;
@@ -157,7 +158,8 @@ absl::Status Admin::SetTopicSettings(const std::string& topic, const std::map<st
     rd_kafka_ConfigResource_t* resources[] = {request.get()};
     // Debian's librdkafka can only replace all that was set on a topic, so what others set there is sent again.
     NARU_ASSIGN_OR_RETURN(
-        EventPtr before, state_->Ask(RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, what, false, [&](const auto* options, auto* queue) {
+        EventPtr before,
+        state_->Ask(RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, what, false, [&](const auto* options, auto* queue) {
           rd_kafka_DescribeConfigs(state_->client->get(), resources, 1, options, queue);
         }));
     size_t count = 0;
@@ -177,24 +179,26 @@ absl::Status Admin::SetTopicSettings(const std::string& topic, const std::map<st
       NARU_RETURN_IF_ERROR(StatusOf(rd_kafka_ConfigResource_set_config(request.get(), name.c_str(), value), what));
     }
     for (const auto& [name, value] : settings) {
-      NARU_RETURN_IF_ERROR(StatusOf(rd_kafka_ConfigResource_set_config(request.get(), name.c_str(), value.c_str()), what));
+      NARU_RETURN_IF_ERROR(
+          StatusOf(rd_kafka_ConfigResource_set_config(request.get(), name.c_str(), value.c_str()), what));
     }
-    NARU_ASSIGN_OR_RETURN(EventPtr event,
-                          state_->Ask(RD_KAFKA_ADMIN_OP_ALTERCONFIGS, what, false, [&](const auto* options, auto* queue) {
-                            rd_kafka_AlterConfigs(state_->client->get(), resources, 1, options, queue);
-                          }));
+    NARU_ASSIGN_OR_RETURN(
+        EventPtr event, state_->Ask(RD_KAFKA_ADMIN_OP_ALTERCONFIGS, what, false, [&](const auto* options, auto* queue) {
+          rd_kafka_AlterConfigs(state_->client->get(), resources, 1, options, queue);
+        }));
     const rd_kafka_ConfigResource_t** results =
         rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(event.get()), &count);
     if (count != 1 || rd_kafka_ConfigResource_error(results[0]) == RD_KAFKA_RESP_ERR_NO_ERROR) return absl::OkStatus();
     const char* reason = rd_kafka_ConfigResource_error_string(results[0]);
-    return StatusOf(rd_kafka_ConfigResource_error(results[0]), absl::StrCat(what, ": ", reason == nullptr ? "" : reason));
+    return StatusOf(rd_kafka_ConfigResource_error(results[0]),
+                    absl::StrCat(what, ": ", reason == nullptr ? "" : reason));
   });
 }
 
 absl::StatusOr<std::vector<std::string>> Admin::ListTopics() {
   const rd_kafka_metadata_t* raw = nullptr;
-  NARU_RETURN_IF_ERROR(StatusOf(rd_kafka_metadata(state_->client->get(), 1, nullptr, &raw, state_->timeout_ms()),
-                                "listing topics"));
+  NARU_RETURN_IF_ERROR(
+      StatusOf(rd_kafka_metadata(state_->client->get(), 1, nullptr, &raw, state_->timeout_ms()), "listing topics"));
   std::unique_ptr<const rd_kafka_metadata_t, Deleter> metadata(raw);
   std::vector<std::string> topics;
   for (int i = 0; i < raw->topic_cnt; ++i) topics.emplace_back(raw->topics[i].topic);
@@ -211,13 +215,15 @@ absl::StatusOr<int> Admin::PartitionCount(const std::string& topic) {
     NARU_RETURN_IF_ERROR(
         StatusOf(rd_kafka_metadata(state_->client->get(), 0, handle.get(), &raw, state_->timeout_ms()), what));
     std::unique_ptr<const rd_kafka_metadata_t, Deleter> metadata(raw);
-    if (raw->topic_cnt != 1) return MakeError(absl::StatusCode::kNotFound, "KAFKA_TOPIC", absl::StrCat(what, " is not there"));
+    if (raw->topic_cnt != 1)
+      return MakeError(absl::StatusCode::kNotFound, "KAFKA_TOPIC", absl::StrCat(what, " is not there"));
     NARU_RETURN_IF_ERROR(StatusOf(raw->topics[0].err, what));
     partitions = raw->topics[0].partition_cnt;
     // A topic that is being made has no leaders for a moment.
     for (int i = 0; i < partitions; ++i) {
       if (raw->topics[0].partitions[i].leader < 0) {
-        return MakeError(absl::StatusCode::kUnavailable, "KAFKA_LEADER_NOT_AVAILABLE", absl::StrCat(what, ": no leader"));
+        return MakeError(absl::StatusCode::kUnavailable, "KAFKA_LEADER_NOT_AVAILABLE",
+                         absl::StrCat(what, ": no leader"));
       }
     }
     return absl::OkStatus();
@@ -258,9 +264,10 @@ absl::StatusOr<PartitionOffsets> Admin::Offsets(const std::string& topic, const 
 
 absl::Status Admin::StableEnds(rd_kafka_topic_partition_list_t* partitions) {
   for (int i = 0; i < partitions->cnt; ++i) partitions->elems[i].offset = -1;  // a time: the end
-  NARU_RETURN_IF_ERROR(
-      StatusOf(rd_kafka_offsets_for_times(state_->client->get(), partitions, state_->timeout_ms()), "ends of partitions"));
-  for (int i = 0; i < partitions->cnt; ++i) NARU_RETURN_IF_ERROR(StatusOf(partitions->elems[i].err, "ends of partitions"));
+  NARU_RETURN_IF_ERROR(StatusOf(rd_kafka_offsets_for_times(state_->client->get(), partitions, state_->timeout_ms()),
+                                "ends of partitions"));
+  for (int i = 0; i < partitions->cnt; ++i)
+    NARU_RETURN_IF_ERROR(StatusOf(partitions->elems[i].err, "ends of partitions"));
   return absl::OkStatus();
 }
 
@@ -270,7 +277,8 @@ absl::StatusOr<std::vector<std::string>> Admin::ListGroups() {
     groups.clear();
     NARU_ASSIGN_OR_RETURN(EventPtr event, state_->Ask(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, "listing groups", false,
                                                       [&](const auto* options, auto* queue) {
-                                                        rd_kafka_ListConsumerGroups(state_->client->get(), options, queue);
+                                                        rd_kafka_ListConsumerGroups(state_->client->get(), options,
+                                                                                    queue);
                                                       }));
     const auto* result = rd_kafka_event_ListConsumerGroups_result(event.get());
     size_t count = 0;
@@ -321,10 +329,10 @@ absl::Status Admin::DeleteGroupOffsets(const std::string& group, const std::stri
   return state_->Retry([&]() -> absl::Status {
     PartitionList list = ListOf(topic, FirstPartitions(partitions), RD_KAFKA_OFFSET_INVALID);
     rd_kafka_DeleteConsumerGroupOffsets_t* request = rd_kafka_DeleteConsumerGroupOffsets_new(group.c_str(), list.get());
-    auto event = state_->Ask(RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS, what, false,
-                             [&](const auto* options, auto* queue) {
-                               rd_kafka_DeleteConsumerGroupOffsets(state_->client->get(), &request, 1, options, queue);
-                             });
+    auto event =
+        state_->Ask(RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS, what, false, [&](const auto* options, auto* queue) {
+          rd_kafka_DeleteConsumerGroupOffsets(state_->client->get(), &request, 1, options, queue);
+        });
     rd_kafka_DeleteConsumerGroupOffsets_destroy(request);
     if (event.status().code() == absl::StatusCode::kNotFound) return absl::OkStatus();
     NARU_RETURN_IF_ERROR(event.status());
@@ -337,7 +345,8 @@ absl::Status Admin::DeleteGroupOffsets(const std::string& group, const std::stri
       return status.code() == absl::StatusCode::kNotFound ? absl::OkStatus() : status;
     }
     const rd_kafka_topic_partition_list_t* answers = rd_kafka_group_result_partitions(results[0]);
-    for (int i = 0; answers != nullptr && i < answers->cnt; ++i) NARU_RETURN_IF_ERROR(StatusOf(answers->elems[i].err, what));
+    for (int i = 0; answers != nullptr && i < answers->cnt; ++i)
+      NARU_RETURN_IF_ERROR(StatusOf(answers->elems[i].err, what));
     return absl::OkStatus();
   });
 }
@@ -346,8 +355,9 @@ absl::Status Admin::Ping(std::chrono::milliseconds timeout) {
   // Nothing else takes what librdkafka wants to say to this client (lost connections).
   rd_kafka_poll(state_->client->get(), 0);
   const rd_kafka_metadata_t* raw = nullptr;
-  const absl::Status status = StatusOf(
-      rd_kafka_metadata(state_->client->get(), 0, nullptr, &raw, static_cast<int>(timeout.count())), "no broker answers");
+  const absl::Status status =
+      StatusOf(rd_kafka_metadata(state_->client->get(), 0, nullptr, &raw, static_cast<int>(timeout.count())),
+               "no broker answers");
   if (status.ok()) rd_kafka_metadata_destroy(raw);
   return status;
 }

@@ -110,7 +110,8 @@ absl::Status TakeError(rd_kafka_error_s* error, absl::string_view context) {
   absl::Status status = Make(rd_kafka_error_code(error), rd_kafka_error_string(error), context);
   // What librdkafka calls fatal ends the client, whatever the error's own name would advise.
   if (rd_kafka_error_is_fatal(error) && status.code() != absl::StatusCode::kAborted) {
-    status = MakeError(absl::StatusCode::kAborted, absl::StrCat("KAFKA_", rd_kafka_error_name(error)), status.message());
+    status =
+        MakeError(absl::StatusCode::kAborted, absl::StrCat("KAFKA_", rd_kafka_error_name(error)), status.message());
   }
   rd_kafka_error_destroy(error);
   return status;

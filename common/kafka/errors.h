@@ -13,8 +13,9 @@ inline constexpr char kFenced[] = "FENCED";
 
 /// The status of a librdkafka error code (rd_kafka_resp_err_t); OK for 0. `context` says what was attempted.
 /// UNAVAILABLE: retry. RESOURCE_EXHAUSTED: retry later. ABORTED with reason FENCED: a successor took over. Any other
-/// ABORTED: the client cannot go on and must be made anew. NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT, OUT_OF_RANGE,
-/// DATA_LOSS, FAILED_PRECONDITION: as elsewhere, a retry does not help. The reason is `KAFKA_` and Kafka's own name.
+/// ABORTED: the client cannot go on and must be made anew. NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT,
+/// OUT_OF_RANGE, DATA_LOSS, FAILED_PRECONDITION: as elsewhere, a retry does not help. The reason is `KAFKA_` and
+/// Kafka's own name.
 absl::Status StatusOf(int code, absl::string_view context);
 
 /// The same for librdkafka's error object, which is destroyed; OK for null.

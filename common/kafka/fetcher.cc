@@ -26,7 +26,8 @@ size_t HeaderBytes(const rd_kafka_headers_t* headers, size_t* count) {
   const char* name;
   const void* value;
   size_t size;
-  for (*count = 0; rd_kafka_header_get_all(headers, *count, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; ++*count) {
+  for (*count = 0; rd_kafka_header_get_all(headers, *count, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
+       ++*count) {
     bytes += std::strlen(name) + size;
   }
   return bytes;
@@ -183,8 +184,8 @@ MessagePtr Fetcher::Next(std::chrono::milliseconds wait) {
   return message;
 }
 
-// Whether there is more to read than has come. librdkafka before 2.2 stops fetching when what it fetched ahead is as much
-// as it may be, and then looks again only after up to a second, however soon that was taken.
+// Whether there is more to read than has come. librdkafka before 2.2 stops fetching when what it fetched ahead is as
+// much as it may be, and then looks again only after up to a second, however soon that was taken.
 bool Fetcher::Starved() const {
 #if RD_KAFKA_VERSION >= 0x020200ff
   return false;
@@ -199,7 +200,8 @@ void Fetcher::Nudge(std::chrono::milliseconds timeout) {
   PartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions_.size())));
   for (const auto& [key, partition] : partitions_) {
     if (partition.at_end) continue;
-    rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.partition)->offset = RD_KAFKA_OFFSET_END;
+    rd_kafka_topic_partition_list_add(list.get(), partition.topic.c_str(), partition.partition)->offset =
+        RD_KAFKA_OFFSET_END;
   }
   rd_kafka_offsets_for_times(client_->get(), list.get(), static_cast<int>(timeout.count()));
 }
@@ -274,8 +276,9 @@ absl::Status Fetcher::OutOfRange(Partition& partition) {
     return MakeError(absl::StatusCode::kOutOfRange, "OFFSET_OUT_OF_RANGE",
                      absl::StrCat(where, ": offsets [", lost_from, ", ", start, ") were removed by retention"));
   }
-  return MakeError(absl::StatusCode::kOutOfRange, "OFFSET_OUT_OF_RANGE",
-                   absl::StrCat(where, ": offset ", lost_from, " is past the end ", end, "; reading goes on at the end"));
+  return MakeError(
+      absl::StatusCode::kOutOfRange, "OFFSET_OUT_OF_RANGE",
+      absl::StrCat(where, ": offset ", lost_from, " is past the end ", end, "; reading goes on at the end"));
 }
 
 std::vector<RawBatch> Fetcher::Pack() {

@@ -1,5 +1,5 @@
-// What RawConsumer and GroupConsumer share: positions, polling, and errors of reading. Includes librdkafka: only for .cc
-// files.
+// What RawConsumer and GroupConsumer share: positions, polling, and errors of reading. Includes librdkafka: only for
+// .cc files.
 #pragma once
 
 #include <atomic>

@@ -38,8 +38,8 @@ struct GroupConsumer::State {
   GroupListener listener;
   std::unique_ptr<Fetcher> fetcher;
   std::set<int> assigned;
-  // Who this member was when it was last told its partitions, on the polling thread. librdkafka joins again by itself in
-  // the background: then its id is a new one, and what was read before may be another member's by now.
+  // Who this member was when it was last told its partitions, on the polling thread. librdkafka joins again by itself
+  // in the background: then its id is a new one, and what was read before may be another member's by now.
   std::string member_id;
   bool paused = false;
   bool closing = false;
@@ -62,7 +62,8 @@ absl::StatusOr<std::unique_ptr<GroupConsumer>> GroupConsumer::Open(const GroupCo
   settings.emplace_back("group.id", options.group);
   settings.emplace_back("partition.assignment.strategy", "cooperative-sticky");
   settings.emplace_back("session.timeout.ms", absl::StrCat(options.session_timeout.count()));
-  settings.emplace_back("heartbeat.interval.ms", absl::StrCat(std::min<int64_t>(options.session_timeout.count() / 4, 1000)));
+  settings.emplace_back("heartbeat.interval.ms",
+                        absl::StrCat(std::min<int64_t>(options.session_timeout.count() / 4, 1000)));
   settings.emplace_back("max.poll.interval.ms",
                         absl::StrCat(std::max(options.max_poll_interval, options.session_timeout).count()));
   State* raw = state.get();
@@ -173,10 +174,11 @@ void GroupConsumer::State::OnRevoked(rd_kafka_topic_partition_list_t* partitions
 
 void GroupConsumer::State::Pause(const rd_kafka_topic_partition_list_t& partitions, bool pause) const {
   PartitionList copy(rd_kafka_topic_partition_list_copy(&partitions));
-  const rd_kafka_resp_err_t error = pause ? rd_kafka_pause_partitions(handle(), copy.get())
-                                          : rd_kafka_resume_partitions(handle(), copy.get());
+  const rd_kafka_resp_err_t error =
+      pause ? rd_kafka_pause_partitions(handle(), copy.get()) : rd_kafka_resume_partitions(handle(), copy.get());
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    NARU_LOG(WARNING, "kafka partitions could not be paused", {{"error", StatusOf(error, pause ? "pausing" : "resuming")}});
+    NARU_LOG(WARNING, "kafka partitions could not be paused",
+             {{"error", StatusOf(error, pause ? "pausing" : "resuming")}});
   }
 }
 
@@ -207,8 +209,8 @@ const std::string& GroupConsumer::group() const { return state_->options.group; 
 
 absl::StatusOr<rd_kafka_consumer_group_metadata_s*> GroupConsumer::Metadata() const {
   GroupMetadata metadata(rd_kafka_consumer_group_metadata(state_->handle()));
-  // In this order: metadata taken before the check either belongs to the member that was assigned the partitions, or the
-  // check sees that the member is another by now. A generation that grew while the member kept its place is fine:
+  // In this order: metadata taken before the check either belongs to the member that was assigned the partitions, or
+  // the check sees that the member is another by now. A generation that grew while the member kept its place is fine:
   // cooperative rebalance takes nothing away without the listener's knowing.
   if (metadata == nullptr || rd_kafka_assignment_lost(state_->handle()) != 0 ||
       MemberId(state_->handle()) != state_->member_id) {

@@ -1,4 +1,5 @@
-// A member of a Kafka consumer group with cooperative rebalance, whose offsets are committed in a producer's transactions.
+// A member of a Kafka consumer group with cooperative rebalance, whose offsets are committed in a producer's
+// transactions.
 #pragma once
 
 #include <chrono>
@@ -41,7 +42,8 @@ struct GroupConsumerOptions {
 /// Not thread-safe, but Cancel is.
 class GroupConsumer {
  public:
-  static absl::StatusOr<std::unique_ptr<GroupConsumer>> Open(const GroupConsumerOptions& options, GroupListener listener);
+  static absl::StatusOr<std::unique_ptr<GroupConsumer>> Open(const GroupConsumerOptions& options,
+                                                             GroupListener listener);
   /// Leaves the group, without calling the listener.
   ~GroupConsumer();
 

@@ -6,8 +6,8 @@
 #include <atomic>
 #include <thread>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/kafka/admin.h"
 #include "common/kafka/raw_consumer.h"
 #include "common/testing/kafka_server.h"
@@ -16,15 +16,15 @@
 namespace naru::kafka {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Pair;
 using naru::testing::KafkaServer;
 using naru::testing::RunProcess;
 using naru::testing::WaitUntil;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
 
 class RawConsumerTest : public ::testing::Test {
  protected:
@@ -46,7 +46,8 @@ class RawConsumerTest : public ::testing::Test {
 
   // Writes lines as another program would.
   void Kcat(const std::string& input, std::vector<std::string> arguments = {}, int partition = 0) {
-    std::vector<std::string> args = {"kcat", "-P", "-b", options_.client.brokers, "-t", topic_, "-p", absl::StrCat(partition)};
+    std::vector<std::string> args = {"kcat", "-P",   "-b", options_.client.brokers,
+                                     "-t",   topic_, "-p", absl::StrCat(partition)};
     args.insert(args.end(), arguments.begin(), arguments.end());
     const auto result = RunProcess({args, {}, "", input});
     ASSERT_TRUE(result.ok()) << result.status();
@@ -111,7 +112,8 @@ TEST_F(RawConsumerTest, ReadingStartsWhereItIsTold) {
   EXPECT_THAT(Take(Open({{topic_, 0, RawPosition::Kind::kOffset, 1}}).get(), 2), ElementsAre("b", "c"));
   const auto at_end = Open({{topic_, 0, RawPosition::Kind::kEnd}, {topic_, 1, RawPosition::Kind::kEnd}});
   const int64_t now_us =
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
   Kcat("d\n");
   EXPECT_THAT(Take(at_end.get(), 1), ElementsAre("d"));
   EXPECT_THAT(Take(Open({{topic_, 0, RawPosition::Kind::kTime, now_us}}).get(), 1), ElementsAre("d"));
@@ -190,9 +192,8 @@ TEST_F(RawConsumerTest, ASilentClusterIsUnavailableAndItsReturnIsNoticed) {
   const auto consumer = Open({{topic_, 0, RawPosition::Kind::kStart}});
   EXPECT_THAT(Take(consumer.get(), 1), ElementsAre("a"));
   server_->Pause();
-  EXPECT_TRUE(WaitUntil([&] {
-    return consumer->Poll(milliseconds(200), 1 << 20).status().code() == absl::StatusCode::kUnavailable;
-  }));
+  EXPECT_TRUE(WaitUntil(
+      [&] { return consumer->Poll(milliseconds(200), 1 << 20).status().code() == absl::StatusCode::kUnavailable; }));
   server_->Resume();
   Kcat("b\n");
   std::vector<std::string> values;
@@ -209,7 +210,9 @@ TEST_F(RawConsumerTest, ASilentClusterIsUnavailableAndItsReturnIsNoticed) {
 
 TEST_F(RawConsumerTest, StatisticsAreHandedOn) {
   std::atomic<bool> told{false};
-  options_.client.on_statistics = [&](absl::string_view json) { told = told || absl::StrContains(json, "\"brokers\""); };
+  options_.client.on_statistics = [&](absl::string_view json) {
+    told = told || absl::StrContains(json, "\"brokers\"");
+  };
   options_.client.statistics_interval = milliseconds(50);
   const auto consumer = Open({{topic_, 0, RawPosition::Kind::kStart}});
   EXPECT_TRUE(WaitUntil([&] {
@@ -220,13 +223,15 @@ TEST_F(RawConsumerTest, StatisticsAreHandedOn) {
 
 TEST_F(RawConsumerTest, AdminTellsOffsets) {
   Kcat("a\nb\n", {}, 1);
-  EXPECT_THAT(*admin_->Offsets(topic_, {0, 1}, Admin::At::kEnd), ::testing::UnorderedElementsAre(Pair(0, 0), Pair(1, 2)));
+  EXPECT_THAT(*admin_->Offsets(topic_, {0, 1}, Admin::At::kEnd),
+              ::testing::UnorderedElementsAre(Pair(0, 0), Pair(1, 2)));
   EXPECT_THAT(*admin_->Offsets(topic_, {1}, Admin::At::kStart), ElementsAre(Pair(1, 0)));
   EXPECT_THAT(*admin_->Offsets(topic_, {1}, Admin::At::kTime, 1), ElementsAre(Pair(1, 0)));
   EXPECT_THAT(*admin_->Offsets(topic_, {1}, Admin::At::kTime, 4'000'000'000'000), ElementsAre(Pair(1, 2)));
   EXPECT_EQ(admin_->Offsets("nowhere", {0}, Admin::At::kEnd).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(admin_->CreateTopic(topic_, 2, 1, {}).code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(admin_->CreateTopic(topic_ + "x", 1, 1, {{"no.such.setting", "1"}}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(admin_->CreateTopic(topic_ + "x", 1, 1, {{"no.such.setting", "1"}}).code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

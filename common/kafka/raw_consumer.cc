@@ -26,16 +26,15 @@ absl::StatusOr<std::unique_ptr<RawConsumer>> RawConsumer::Open(const RawConsumer
   Settings settings = FetchSettings(options);
   // librdkafka wants a group's name even of a reader that joins none.
   settings.emplace_back("group.id", options.group);
-  NARU_ASSIGN_OR_RETURN(
-      std::unique_ptr<Client> client,
-      Client::Make(RD_KAFKA_CONSUMER, options.client, settings, nullptr, [](rd_kafka_conf_t* conf) {
-        rd_kafka_conf_set_offset_commit_cb(
-            conf, [](rd_kafka_t*, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t*, void*) {
-              if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR__NO_OFFSET) return;
-              NARU_LOG_EVERY_SECONDS(60, WARNING, "kafka offsets were not committed",
-                                     {{"error", StatusOf(error, "committing")}});
-            });
-      }));
+  NARU_ASSIGN_OR_RETURN(std::unique_ptr<Client> client,
+                        Client::Make(RD_KAFKA_CONSUMER, options.client, settings, nullptr, [](rd_kafka_conf_t* conf) {
+                          rd_kafka_conf_set_offset_commit_cb(conf, [](rd_kafka_t*, rd_kafka_resp_err_t error,
+                                                                      rd_kafka_topic_partition_list_t*, void*) {
+                            if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR__NO_OFFSET) return;
+                            NARU_LOG_EVERY_SECONDS(60, WARNING, "kafka offsets were not committed",
+                                                   {{"error", StatusOf(error, "committing")}});
+                          });
+                        }));
   state->fetcher = std::make_unique<Fetcher>(std::move(client));
   return std::unique_ptr<RawConsumer>(new RawConsumer(std::move(state)));
 }
@@ -44,7 +43,9 @@ RawConsumer::RawConsumer(std::unique_ptr<State> state) : state_(std::move(state)
 
 RawConsumer::~RawConsumer() = default;
 
-absl::StatusOr<int> RawConsumer::PartitionCount(const std::string& topic) { return state_->admin->PartitionCount(topic); }
+absl::StatusOr<int> RawConsumer::PartitionCount(const std::string& topic) {
+  return state_->admin->PartitionCount(topic);
+}
 
 absl::StatusOr<PartitionOffsets> RawConsumer::Offsets(const std::string& topic, const std::vector<int>& partitions,
                                                       Admin::At at, int64_t time_ms) {
@@ -61,13 +62,14 @@ absl::StatusOr<std::vector<RawPosition>> RawConsumer::State::Resolve(const std::
     std::map<std::pair<Admin::At, int64_t>, std::vector<RawPosition*>> requests;
     for (RawPosition* position : of_topic) {
       if (position->partition < 0 || position->partition >= count) {
-        return MakeError(absl::StatusCode::kNotFound, "PARTITION_NOT_FOUND",
-                         absl::StrCat("topic ", topic, " has partitions 0 to ", count - 1, ", not ", position->partition));
+        return MakeError(
+            absl::StatusCode::kNotFound, "PARTITION_NOT_FOUND",
+            absl::StrCat("topic ", topic, " has partitions 0 to ", count - 1, ", not ", position->partition));
       }
       const bool from_time = position->kind == RawPosition::Kind::kTime;
-      const Admin::At at = from_time                                     ? Admin::At::kTime
+      const Admin::At at = from_time                                   ? Admin::At::kTime
                            : position->kind == RawPosition::Kind::kEnd ? Admin::At::kEnd
-                                                                         : Admin::At::kStart;
+                                                                       : Admin::At::kStart;
       // Down to Kafka's milliseconds, in which the stored times were cut the same way.
       requests[{at, from_time ? position->value / 1000 : 0}].push_back(position);
     }

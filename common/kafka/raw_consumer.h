@@ -75,14 +75,14 @@ class RawConsumer {
   /// Reads these partitions, and no others, from here on. Errors: NOT_FOUND (topic or partition); UNAVAILABLE.
   absl::Status Assign(const std::vector<RawPosition>& positions);
 
-  /// Returns at most about `max_bytes` of messages, waiting up to `max_wait` for the first. Empty: nothing came in time.
-  /// Errors: OUT_OF_RANGE when a position is not there any more (the message names the lost range; the next Poll goes on
-  /// at the oldest message); DATA_LOSS for a damaged message (reported once, then skipped); UNAVAILABLE when no broker
-  /// can be reached (retry); NOT_FOUND; PERMISSION_DENIED; CANCELLED after Cancel.
+  /// Returns at most about `max_bytes` of messages, waiting up to `max_wait` for the first. Empty: nothing came in
+  /// time. Errors: OUT_OF_RANGE when a position is not there any more (the message names the lost range; the next Poll
+  /// goes on at the oldest message); DATA_LOSS for a damaged message (reported once, then skipped); UNAVAILABLE when no
+  /// broker can be reached (retry); NOT_FOUND; PERMISSION_DENIED; CANCELLED after Cancel.
   absl::StatusOr<std::vector<RawBatch>> Poll(std::chrono::milliseconds max_wait, size_t max_bytes);
 
-  /// Tells the cluster how far the group has read (next offsets), for its own tools to show; nothing here reads it back.
-  /// Does not wait, and a failure is only logged.
+  /// Tells the cluster how far the group has read (next offsets), for its own tools to show; nothing here reads it
+  /// back. Does not wait, and a failure is only logged.
   absl::Status CommitAdvisory(const std::vector<RawPosition>& next);
 
   /// Makes the current and all later Polls return CANCELLED.

@@ -14,9 +14,9 @@ namespace naru::testing {
 /// One broker of its own, with its own directory, killed when the object (or this process) goes. Not thread-safe.
 class KafkaServer {
  public:
-  /// Starts a broker on a free port, with more `settings` (`name=value`) for its properties file. Blocks for about three
-  /// seconds; the first time on a machine it fetches Kafka.
-  /// Errors: NOT_FOUND or INTERNAL with what the script said.
+  /// Starts a broker on a free port, with more `settings` (`name=value`) for its properties file. Blocks for about
+  /// three seconds; the first time on a machine it fetches Kafka. Errors: NOT_FOUND or INTERNAL with what the script
+  /// said.
   static absl::StatusOr<std::unique_ptr<KafkaServer>> Start(const std::vector<std::string>& settings = {});
   /// The one that the tests of this program share; started by the first call, stopped when the program ends.
   static absl::StatusOr<KafkaServer*> Shared();
