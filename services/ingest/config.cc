@@ -41,10 +41,7 @@ void AddIngestConfig(Options* options, IngestConfig* config) {
   options->Add("instance", &config->ingest.instance, "Stable name of this replica, unlike any other's; empty: the host name.");
   options->Add("data_dir", &config->data_dir, "Refused: one process on its own directory is `naru up --data_dir DIR`.")
       .Hidden();
-  options->Section("Log");
-  options->Add("log_level", &config->log_level, "Least important entries that are written.")
-      .OneOf({"debug", "info", "warning", "error"});
-  options->Add("log_format", &config->log_format, "Form of a line.").OneOf({"text", "json"});
+  AddLogOptions(options, &config->log);
   options->Validate([config] {
     std::vector<FieldViolation> violations = ValidateIngestOptions(config->ingest);
     if (!config->data_dir.empty()) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/config/config.h"
+#include "common/server/log_options.h"
 #include "common/server/server_options.h"
 #include "common/status/status.h"
 
@@ -37,8 +38,7 @@ struct IngestConfig {
   std::string kafka_topic_prefix;
   std::vector<std::string> kafka_properties;  ///< name=value
   std::string data_dir;                       ///< only to say what to do instead
-  std::string log_level = "info";
-  std::string log_format = "text";
+  LogOptions log;
 };
 
 void AddIngestConfig(Options* options, IngestConfig* config);

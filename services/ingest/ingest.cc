@@ -1,5 +1,7 @@
 #include "services/ingest/ingest.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +21,12 @@ constexpr int kKafkaPartitions = 12;
 constexpr size_t kKafkaDeadLetterBytes = 900 * 1024;  // brokers take messages of 1 MB by default
 constexpr char kService[] = "naru.ingest.v1.IngestService";
 
+IngestOptions NamedInstance(IngestOptions options) {
+  char host[256] = "";
+  if (options.instance.empty() && gethostname(host, sizeof(host) - 1) == 0) options.instance = host;
+  return options;
+}
+
 }  // namespace
 
 struct Ingest::Gauges {
@@ -26,7 +34,7 @@ struct Ingest::Gauges {
 };
 
 Ingest::Ingest(const IngestOptions& options, const IngestDependencies& dependencies)
-    : options_(options), dependencies_(dependencies), budget_(options.max_in_flight.bytes) {}
+    : options_(NamedInstance(options)), dependencies_(dependencies), budget_(options.max_in_flight.bytes) {}
 
 Ingest::~Ingest() {
   gauges_.reset();
