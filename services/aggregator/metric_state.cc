@@ -16,9 +16,9 @@ bool IsFailure(const cel::Value& value) { return value.is_error(); }
 }  // namespace
 
 MetricState::MetricState(std::shared_ptr<const MetricPlan> plan, int32_t partition, PaneSource* source)
-    : panes({plan->name, plan->version}, partition, &layout_, source),
-      plan_(std::move(plan)),
+    : plan_(std::move(plan)),
       layout_(plan_->layout),
+      panes({plan_->name, plan_->version}, partition, &layout_, source),
       partition_(partition),
       finder_(&plan_->grid) {}
 

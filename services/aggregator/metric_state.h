@@ -20,6 +20,10 @@ namespace naru::aggregator {
 
 /// Not thread-safe: belongs to the thread that counts events.
 class MetricState {
+  // First, so that they outlive the panes, which refer to the layout.
+  std::shared_ptr<const MetricPlan> plan_;
+  const CellLayout layout_;  // of its own: panes refer to it while plans come and go
+
  public:
   /// `source` is borrowed; null: nothing is stored.
   MetricState(std::shared_ptr<const MetricPlan> plan, int32_t partition, PaneSource* source);
@@ -75,8 +79,6 @@ class MetricState {
   bool AppendGroup(const cel::Activation& activation, std::string* key);
   Row* FindRow(Pane* pane, uint64_t hash, absl::string_view key);
 
-  std::shared_ptr<const MetricPlan> plan_;
-  const CellLayout layout_;  // of its own: panes refer to it while plans come and go
   const int32_t partition_;
   PaneFinder finder_;
   Timelines timelines_;
