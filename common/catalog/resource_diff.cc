@@ -30,16 +30,18 @@ class Differ {
   }
 
   void CompareMaps(const WordNode& before, const WordNode& after, const std::string& path) {
-    for (const auto& [key, value] : before.entries) {
-      const WordNode* other = after.Find(key);
+    for (size_t i = 0; i < before.keys.size(); ++i) {
+      const std::string child = Child(path, before.keys[i]);
+      const WordNode* other = after.Find(before.keys[i]);
       if (other != nullptr) {
-        Compare(value, *other, Child(path, key));
+        Compare(before.children[i], *other, child);
       } else {
-        differences_->push_back({Child(path, key), FlowText(value), ""});
+        differences_->push_back({child, FlowText(before.children[i]), ""});
       }
     }
-    for (const auto& [key, value] : after.entries) {
-      if (before.Find(key) == nullptr) differences_->push_back({Child(path, key), "", FlowText(value)});
+    for (size_t i = 0; i < after.keys.size(); ++i) {
+      if (before.Find(after.keys[i]) != nullptr) continue;
+      differences_->push_back({Child(path, after.keys[i]), "", FlowText(after.children[i])});
     }
   }
 
@@ -47,7 +49,7 @@ class Differ {
   static std::vector<std::string> Names(const WordNode& list) {
     std::vector<std::string> names;
     std::set<std::string> seen;
-    for (const WordNode& item : list.items) {
+    for (const WordNode& item : list.children) {
       const WordNode* name = item.Find("name");
       if (name == nullptr || name->text.empty() || !seen.insert(name->text).second) return {};
       names.push_back(name->text);
@@ -58,18 +60,18 @@ class Differ {
   void CompareLists(const WordNode& before, const WordNode& after, const std::string& path) {
     const std::vector<std::string> old_names = Names(before);
     const std::vector<std::string> new_names = Names(after);
-    if (old_names.size() == before.items.size() && new_names.size() == after.items.size()) {
+    if (old_names.size() == before.children.size() && new_names.size() == after.children.size()) {
       CompareByName(before, after, old_names, new_names, path);
       return;
     }
-    for (size_t i = 0; i < std::max(before.items.size(), after.items.size()); ++i) {
+    for (size_t i = 0; i < std::max(before.children.size(), after.children.size()); ++i) {
       const std::string child = absl::StrCat(path, "[", i, "]");
-      if (i >= after.items.size()) {
-        differences_->push_back({child, FlowText(before.items[i]), ""});
-      } else if (i >= before.items.size()) {
-        differences_->push_back({child, "", FlowText(after.items[i])});
+      if (i >= after.children.size()) {
+        differences_->push_back({child, FlowText(before.children[i]), ""});
+      } else if (i >= before.children.size()) {
+        differences_->push_back({child, "", FlowText(after.children[i])});
       } else {
-        Compare(before.items[i], after.items[i], child);
+        Compare(before.children[i], after.children[i], child);
       }
     }
   }
@@ -81,15 +83,15 @@ class Differ {
       const std::string child = absl::StrCat(path, "[", old_names[i], "]");
       const auto found = std::find(new_names.begin(), new_names.end(), old_names[i]);
       if (found == new_names.end()) {
-        differences_->push_back({child, FlowText(before.items[i]), ""});
+        differences_->push_back({child, FlowText(before.children[i]), ""});
         continue;
       }
       kept_before.push_back(old_names[i]);
-      Compare(before.items[i], after.items[found - new_names.begin()], child);
+      Compare(before.children[i], after.children[found - new_names.begin()], child);
     }
     for (size_t i = 0; i < new_names.size(); ++i) {
       if (std::find(old_names.begin(), old_names.end(), new_names[i]) == old_names.end()) {
-        differences_->push_back({absl::StrCat(path, "[", new_names[i], "]"), "", FlowText(after.items[i])});
+        differences_->push_back({absl::StrCat(path, "[", new_names[i], "]"), "", FlowText(after.children[i])});
       } else {
         kept_after.push_back(new_names[i]);
       }

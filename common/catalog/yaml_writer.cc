@@ -1,6 +1,8 @@
 #include "common/catalog/yaml_writer.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -46,7 +48,7 @@ WordNode StructWords(const Struct& fields) {
   std::vector<std::string> keys;
   for (const auto& [key, value] : fields.fields()) keys.push_back(key);
   std::sort(keys.begin(), keys.end());
-  for (const std::string& key : keys) node.entries.emplace_back(key, MessageWords(fields.fields().at(key)));
+  for (const std::string& key : keys) node.Add(key, MessageWords(fields.fields().at(key)));
   return node;
 }
 
@@ -63,7 +65,7 @@ WordNode ValueWords(const Value& value) {
     case Value::kListValue: {
       WordNode node;
       node.kind = WordNode::Kind::kSequence;
-      for (const Value& item : value.list_value().values()) node.items.push_back(ValueWords(item));
+      for (const Value& item : value.list_value().values()) node.children.push_back(ValueWords(item));
       return node;
     }
     case Value::kNullValue:
@@ -100,15 +102,16 @@ WordNode ScalarWords(const Message& message, const FieldDescriptor* field, int i
 }
 
 WordNode MapWords(const Message& message, const FieldDescriptor* field) {
-  WordNode node;
-  node.kind = WordNode::Kind::kMap;
   const Reflection* reflection = message.GetReflection();
+  std::map<std::string, WordNode> sorted;
   for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
     const Message& entry = reflection->GetRepeatedMessage(message, field, i);
-    node.entries.emplace_back(entry.GetReflection()->GetString(entry, field->message_type()->map_key()),
-                              ScalarWords(entry, field->message_type()->map_value(), -1));
+    sorted[entry.GetReflection()->GetString(entry, field->message_type()->map_key())] =
+        ScalarWords(entry, field->message_type()->map_value(), -1);
   }
-  std::sort(node.entries.begin(), node.entries.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  WordNode node;
+  node.kind = WordNode::Kind::kMap;
+  for (auto& [key, child] : sorted) node.Add(key, std::move(child));
   return node;
 }
 
@@ -142,32 +145,30 @@ WordNode MessageWords(const Message& message) {
     } else if (field->is_repeated()) {
       child.kind = WordNode::Kind::kSequence;
       for (int j = 0; j < reflection->FieldSize(message, field); ++j) {
-        child.items.push_back(ScalarWords(message, field, j));
+        child.children.push_back(ScalarWords(message, field, j));
       }
     } else {
       child = ScalarWords(message, field, -1);
     }
-    node.entries.emplace_back(FieldWord(*field), std::move(child));
+    node.Add(FieldWord(*field), std::move(child));
   }
   return node;
 }
 
 bool HasLiteralBlock(const WordNode& node) {
   if (node.kind == WordNode::Kind::kScalar) return FitsLiteralBlock(node.text);
-  return std::any_of(node.entries.begin(), node.entries.end(), [](const auto& e) { return HasLiteralBlock(e.second); }) ||
-         std::any_of(node.items.begin(), node.items.end(), [](const WordNode& item) { return HasLiteralBlock(item); });
+  return std::any_of(node.children.begin(), node.children.end(), HasLiteralBlock);
 }
 
 int Height(const WordNode& node) {
   int below = 0;
-  for (const auto& [key, child] : node.entries) below = std::max(below, Height(child));
-  for (const WordNode& child : node.items) below = std::max(below, Height(child));
+  for (const WordNode& child : node.children) below = std::max(below, Height(child));
   return node.kind == WordNode::Kind::kScalar ? 0 : below + 1;
 }
 
 // Short enough and simple enough to be read on one line.
 bool FitsLine(const WordNode& node, size_t indent) {
-  if (node.kind == WordNode::Kind::kScalar || node.empty()) return !HasLiteralBlock(node);
+  if (node.children.empty()) return !HasLiteralBlock(node);
   return Height(node) <= 2 && !HasLiteralBlock(node) && indent + FlowText(node).size() <= kMaxLine;
 }
 
@@ -201,11 +202,13 @@ void WriteEntry(const std::string& key, const WordNode& value, size_t indent, st
 
 void WriteBlock(const WordNode& node, size_t indent, std::string* out) {
   const std::string margin(indent, ' ');
-  for (const auto& [key, value] : node.entries) {
-    absl::StrAppend(out, margin);
-    WriteEntry(key, value, indent, out);
-  }
-  for (const WordNode& item : node.items) {
+  for (size_t i = 0; i < node.children.size(); ++i) {
+    const WordNode& item = node.children[i];
+    if (node.kind == WordNode::Kind::kMap) {
+      absl::StrAppend(out, margin);
+      WriteEntry(node.keys[i], item, indent, out);
+      continue;
+    }
     absl::StrAppend(out, margin, "-");
     if (item.kind != WordNode::Kind::kMap || FitsLine(item, indent + 2)) {
       WriteAfterKey(item, indent, indent + 2, out);
@@ -221,10 +224,13 @@ void WriteBlock(const WordNode& node, size_t indent, std::string* out) {
 }  // namespace
 
 const WordNode* WordNode::Find(absl::string_view key) const {
-  for (const auto& [name, value] : entries) {
-    if (name == key) return &value;
-  }
-  return nullptr;
+  const auto found = std::find(keys.begin(), keys.end(), key);
+  return found == keys.end() ? nullptr : &children[found - keys.begin()];
+}
+
+void WordNode::Add(std::string key, WordNode child) {
+  keys.push_back(std::move(key));
+  children.push_back(std::move(child));
 }
 
 WordNode ToWords(const v1::Resource& resource, bool with_catalog_fields) {
@@ -235,7 +241,7 @@ WordNode ToWords(const v1::Resource& resource, bool with_catalog_fields) {
     copy.mutable_metadata()->clear_update_time();
   }
   WordNode node = MessageWords(copy);
-  for (auto& [key, child] : node.entries) {
+  for (std::string& key : node.keys) {
     const auto* field = FindFieldByWord(*v1::Resource::descriptor(), key);
     if (field != nullptr && field->real_containing_oneof() != nullptr) key = "spec";
   }
@@ -244,17 +250,13 @@ WordNode ToWords(const v1::Resource& resource, bool with_catalog_fields) {
 
 std::string FlowText(const WordNode& node) {
   if (node.kind == WordNode::Kind::kScalar) return node.scalar;
-  std::string out = node.kind == WordNode::Kind::kMap ? "{" : "[";
-  const char* separator = "";
-  for (const auto& [key, child] : node.entries) {
-    absl::StrAppend(&out, separator, QuoteString(key), ": ", FlowText(child));
-    separator = ", ";
+  const bool is_map = node.kind == WordNode::Kind::kMap;
+  std::string out = is_map ? "{" : "[";
+  for (size_t i = 0; i < node.children.size(); ++i) {
+    absl::StrAppend(&out, i == 0 ? "" : ", ", is_map ? absl::StrCat(QuoteString(node.keys[i]), ": ") : "",
+                    FlowText(node.children[i]));
   }
-  for (const WordNode& child : node.items) {
-    absl::StrAppend(&out, separator, FlowText(child));
-    separator = ", ";
-  }
-  return absl::StrCat(out, node.kind == WordNode::Kind::kMap ? "}" : "]");
+  return absl::StrCat(out, is_map ? "}" : "]");
 }
 
 std::string BlockText(const WordNode& node) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -19,11 +18,12 @@ struct WordNode {
   Kind kind = Kind::kScalar;
   std::string scalar;  ///< as it stands in YAML: quoted where it must be
   std::string text;    ///< of string scalars: the string itself
-  std::vector<std::pair<std::string, WordNode>> entries;
-  std::vector<WordNode> items;
+  std::vector<std::string> keys;   ///< of a map: the key of each child
+  std::vector<WordNode> children;  ///< of a sequence or a map
 
+  /// The child with this key, or null.
   const WordNode* Find(absl::string_view key) const;
-  bool empty() const { return kind == Kind::kScalar ? scalar.empty() : entries.empty() && items.empty(); }
+  void Add(std::string key, WordNode child);
 };
 
 /// The tree of a resource: apiVersion, kind, metadata, spec, tests.
