@@ -1,0 +1,176 @@
+// The packs under deploy/packs: every resource is valid, every example in them holds, and what the formats make of lines is
+// what the event types accept.
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/catalog/builtin.h"
+#include "common/catalog/resource_checks.h"
+#include "common/catalog/resource_file.h"
+#include "common/event/event_view.h"
+#include "common/event/schema.h"
+#include "common/input_format/input_format.h"
+#include "common/testing/testing.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "naru/catalog/v1/resources.pb.h"
+#include "services/aggregator/metric_evaluator.h"
+
+namespace naru {
+namespace {
+
+using catalog::FileProblem;
+using catalog::ResourceSet;
+using catalog::v1::Resource;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+ResourceSet LoadPack(const std::string& name) {
+  ResourceSet set = catalog::LoadPath(testing::SourcePath("deploy/packs/" + name));
+  catalog::TestRunners runners;
+  catalog::RegisterResourceChecks(&runners);
+  aggregator::RegisterMetricTests(&runners);
+  catalog::CheckOffline(&runners, &set);
+  for (const FileProblem& problem : set.problems) ADD_FAILURE() << problem.ToString();
+  return set;
+}
+
+std::map<std::string, const Resource*> OfKind(const ResourceSet& set, const std::string& kind) {
+  std::map<std::string, const Resource*> resources;
+  for (const catalog::LoadedResource& loaded : set.resources) {
+    if (loaded.resource->kind() == kind) resources[loaded.resource->metadata().name()] = loaded.resource.get();
+  }
+  return resources;
+}
+
+std::vector<std::string> NamesOf(const std::map<std::string, const Resource*>& resources) {
+  std::vector<std::string> names;
+  for (const auto& [name, resource] : resources) names.push_back(name);
+  return names;
+}
+
+// Event types as ingest checks with them.
+class Schemas {
+ public:
+  explicit Schemas(const ResourceSet& set) {
+    for (const auto& [name, resource] : OfKind(set, "EventType")) {
+      auto schema = event::TypeSchema::Compile(resource->event_type());
+      EXPECT_TRUE(schema.ok()) << schema.status();
+      if (schema.ok()) schemas_.emplace(name, *std::move(schema));
+    }
+  }
+  // Empty: accepted.
+  std::string Check(absl::string_view bytes) const {
+    event::EventView view;
+    event::ParseProblem parse_problem;
+    if (event::ParseEvent(bytes, event::Limits(), &view, &parse_problem) != event::ParseError::kOk) {
+      return absl::StrCat("not an event: ", parse_problem.field, " ", parse_problem.expected);
+    }
+    const auto schema = schemas_.find(std::string(view.type));
+    if (schema == schemas_.end()) return absl::StrCat("unknown type ", view.type);
+    event::SchemaProblem problem;
+    if (schema->second.Check(view.data, &problem)) return "";
+    return absl::StrCat(view.type, ": ", problem.field, " `", problem.value, "`: expected ", problem.expected);
+  }
+
+ private:
+  std::map<std::string, event::TypeSchema> schemas_;
+};
+
+TEST(CiaoLabella, HoldsItsNineMessageKindsItsFormatAndItsMetrics) {
+  const ResourceSet set = LoadPack("ciao_labella");
+  EXPECT_THAT(NamesOf(OfKind(set, "EventType")),
+              UnorderedElementsAre("UserLogin", "UserLogout", "UserClickMenu", "UserUsedEcopoint1", "UserUsedEcopoint2",
+                                   "UserSearchProduct", "UserClickProduct", "UserSearchLesswaste", "error"));
+  EXPECT_THAT(NamesOf(OfKind(set, "InputFormat")), ElementsAre("ciao-labella-envelope"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("hot-activity", "popular-words", "search-words"));
+  EXPECT_EQ(OfKind(set, "Metric")["hot-activity"]->metric().measures_size(), 13);
+  for (const auto& [name, metric] : OfKind(set, "Metric")) EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
+}
+
+TEST(CiaoLabella, NeverShowsWhoSomebodyIs) {
+  const ResourceSet set = LoadPack("ciao_labella");
+  for (const auto& [name, type] : OfKind(set, "EventType")) {
+    EXPECT_TRUE(type->event_type().schema().properties().at("member_id").x_personal()) << name;
+  }
+}
+
+TEST(CiaoLabella, AcceptsWhatItsFormatMakesOfEveryMessageKind) {
+  const ResourceSet set = LoadPack("ciao_labella");
+  const Schemas schemas(set);
+  const auto format = input_format::InputFormat::Compile(
+      "ciao-labella-envelope", OfKind(set, "InputFormat")["ciao-labella-envelope"]->input_format());
+  ASSERT_TRUE(format.ok()) << format.status();
+  input_format::LineParser parser(*format);
+  const std::pair<const char*, const char*> messages[] = {
+      {"UserLogin", R"("login_time":"2022-11-01 09:00:00")"},
+      {"UserLogout", R"("logout_method":"SessionExpired","logout_time":"2022-11-01 09:30:00")"},
+      {"UserClickMenu", R"("selected_menu":"ecopoint1","menuclick_page":"navbar","menuclick_time":"x")"},
+      {"UserUsedEcopoint1", R"("save_point":"30","photo_id":17,"eco1upload_time":"x","fail_msg":"none")"},
+      {"UserUsedEcopoint2", R"("save_point":0,"eco2upload_time":"x","fail_msg":"OcrNoDetect")"},
+      {"UserSearchProduct", R"("search_word":"무라벨 생수","searchclick_time":"x")"},
+      {"UserClickProduct", R"("product_name":"샘물","product_volume":"2L","product_unitprice":"480.5")"},
+      {"UserSearchLesswaste", R"("radius_km":5,"searchclick_location":[37.5,127.0],"searchclick_time":"x")"},
+      {"error", R"("stack_trace":"Traceback\n  File","lineno":42)"}};
+  const char* const visitors[] = {
+      R"("member_id":"m1","user_gender":"F","user_age":27,"user_region":"서울특별시")",
+      R"("member_id":"none","user_gender":"none","user_age":"none","user_region":"none")"};
+  for (const auto& [type, fields] : messages) {
+    for (const char* visitor : visitors) {
+      input_format::EventBuffer events;
+      std::vector<input_format::LineRejection> rejections;
+      parser.Parse(absl::StrCat(R"({"messageType":"log","timestamp":"2022-11-01T09:00:00Z","fields":{"event":")", type,
+                                R"(","topic":"t","key":"k","fields":{)", visitor, ",", fields, "}}}"),
+                   {.line_id = "id-1"}, &events, &rejections);
+      ASSERT_THAT(rejections, IsEmpty()) << type << " " << rejections[0].field << " " << rejections[0].expected;
+      ASSERT_EQ(events.size(), 1u);
+      EXPECT_EQ(schemas.Check(events.event(0)), "") << type;
+    }
+  }
+}
+
+TEST(Weblog, HoldsItsMetrics) {
+  const ResourceSet set = LoadPack("weblog");
+  EXPECT_THAT(NamesOf(OfKind(set, "EventType")), ElementsAre("HttpRequest"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("requests", "top-paths", "visitors"));
+}
+
+TEST(Weblog, TakesARealLogButForItsOneBrokenLine) {
+  const auto path = testing::SharedDataPath("weblog/apache_logs");
+  if (!path.has_value()) GTEST_SKIP() << "the example data is not on this machine";
+  const ResourceSet set = LoadPack("weblog");
+  const Schemas schemas(set);
+  const auto format = input_format::InputFormat::Compile(
+      "apache-combined", catalog::FindBuiltin("InputFormat", "apache-combined")->input_format());
+  ASSERT_TRUE(format.ok()) << format.status();
+  input_format::LineParser parser(*format);
+  const std::string text = testing::ReadFile(*path);
+  input_format::RecordSplitter splitter = (*format)->MakeSplitter();
+  input_format::EventBuffer events;
+  std::vector<input_format::LineRejection> rejections;
+  std::set<std::string> subjects;
+  absl::string_view rest = text;
+  input_format::RecordSplitter::Record record;
+  int lines = 0;
+  while (splitter.Next(rest, true, &record)) {
+    parser.Parse(record.text, {.line_id = absl::StrCat("line-", ++lines)}, &events, &rejections);
+    rest.remove_prefix(record.size);
+  }
+  EXPECT_EQ(lines, 10'000);
+  EXPECT_EQ(events.size(), 9'999u);
+  EXPECT_EQ(rejections.size(), 1u);
+  for (size_t i = 0; i < events.size(); ++i) {
+    ASSERT_EQ(schemas.Check(events.event(i)), "") << i;
+    event::EventView view;
+    event::ParseEvent(events.event(i), event::Limits(), &view);
+    subjects.insert(std::string(view.subject));
+  }
+  EXPECT_GT(subjects.size(), 1'753u) << "there are more visitors than addresses";
+}
+
+}  // namespace
+}  // namespace naru
