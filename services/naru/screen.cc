@@ -16,7 +16,11 @@ namespace naru::cli {
 namespace {
 
 constexpr char kGap[] = "   ";
-constexpr size_t kMaxCell = 24;
+// Of a first column, and of the others (lists of words).
+constexpr size_t kMaxName = 24;
+constexpr size_t kMaxCell = 64;
+constexpr size_t kFewestRows = 3;
+constexpr size_t kMostRows = 10;
 
 std::string Annotation(const catalog::v1::Resource& resource, const std::string& key) {
   const auto found = resource.metadata().annotations().find("naru.dev/" + key);
@@ -78,7 +82,7 @@ std::vector<size_t> ColumnWidths(const Panel& panel) {
   std::vector<size_t> widths(panel.header.size(), 0);
   const auto take = [&](const std::vector<std::string>& cells) {
     for (size_t i = 0; i < cells.size() && i < widths.size(); ++i) {
-      widths[i] = std::max(widths[i], std::min(DisplayWidth(MakePrintable(cells[i])), kMaxCell));
+      widths[i] = std::max(widths[i], std::min(DisplayWidth(MakePrintable(cells[i])), i == 0 ? kMaxName : kMaxCell));
     }
   };
   take(panel.header);
@@ -92,7 +96,7 @@ struct Block {
   std::vector<std::string> lines;
 };
 
-Block RenderPanel(const Panel& panel, size_t max_width, bool colour) {
+Block RenderPanel(const Panel& panel, size_t max_width, size_t most_rows, bool colour) {
   const std::vector<size_t> widths = ColumnWidths(panel);
   Block block;
   for (const size_t width : widths) block.width += width;
@@ -101,14 +105,15 @@ Block RenderPanel(const Panel& panel, size_t max_width, bool colour) {
   const auto render = [&](const std::vector<std::string>& cells, bool header) {
     std::string line;
     for (size_t i = 0; i < cells.size(); ++i) {
-      const std::string cell = PadToWidth(CutToWidth(MakePrintable(cells[i]), kMaxCell), widths[i], i > 0);
+      const std::string cell = PadToWidth(CutToWidth(MakePrintable(cells[i]), widths[i]), widths[i], i > 0);
       absl::StrAppend(&line, i == 0 ? "" : "  ", cell);
     }
     line = PadToWidth(CutToWidth(line, block.width), block.width);
     block.lines.push_back(header ? Paint(line, Colour::kDim, colour) : line);
   };
   render(panel.header, true);
-  for (const auto& row : panel.rows) render(row, false);
+  const size_t shown = panel.ranking ? std::min(panel.rows.size(), most_rows) : panel.rows.size();
+  for (size_t i = 0; i < shown; ++i) render(panel.rows[i], false);
   return block;
 }
 
@@ -134,6 +139,36 @@ void AppendBlocks(const std::vector<Block>& blocks, size_t width, std::vector<st
     }
     begin = end;
   }
+}
+
+// The headline and the first `sections` sections.
+std::vector<std::string> Body(const ScreenContents& contents, size_t sections, size_t columns, size_t most_rows, bool colour) {
+  std::vector<std::string> lines;
+  if (!contents.headline.empty()) {
+    lines.push_back(Paint(CutToWidth(contents.headline, columns), Colour::kBold, colour));
+  }
+  for (size_t i = 0; i < sections; ++i) {
+    const ScreenSection& section = contents.sections[i];
+    lines.push_back("");
+    lines.push_back(Paint(CutToWidth(MakePrintable(section.title), columns), Colour::kCyan, colour));
+    std::vector<Block> blocks;
+    for (const Panel& panel : section.panels) blocks.push_back(RenderPanel(panel, columns, most_rows, colour));
+    AppendBlocks(blocks, columns, &lines);
+  }
+  return lines;
+}
+
+// Breaks a line at blanks; what does not fit at all is cut.
+void AppendWrapped(absl::string_view text, size_t columns, std::vector<std::string>* lines) {
+  std::string line;
+  for (absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    if (!line.empty() && DisplayWidth(line) + 1 + DisplayWidth(word) > columns) {
+      lines->push_back(CutToWidth(line, columns));
+      line = " ";
+    }
+    absl::StrAppend(&line, line.empty() ? "" : " ", word);
+  }
+  lines->push_back(CutToWidth(line, columns));
 }
 
 }  // namespace
@@ -171,23 +206,23 @@ absl::StatusOr<SectionPlan> PlanSection(const catalog::v1::Resource& resource) {
 
 std::vector<std::string> LayOut(const ScreenContents& contents, int width, int height, bool colour) {
   const size_t columns = static_cast<size_t>(std::max(width, 20));
-  std::vector<std::string> lines;
-  if (!contents.headline.empty()) {
-    lines.push_back(Paint(CutToWidth(contents.headline, columns), Colour::kBold, colour));
-  }
-  for (const ScreenSection& section : contents.sections) {
-    lines.push_back("");
-    lines.push_back(Paint(CutToWidth(MakePrintable(section.title), columns), Colour::kCyan, colour));
-    std::vector<Block> blocks;
-    for (const Panel& panel : section.panels) blocks.push_back(RenderPanel(panel, columns, colour));
-    AppendBlocks(blocks, columns, &lines);
-  }
   std::vector<std::string> footer = {""};
-  for (const std::string& line : contents.footer) footer.push_back(CutToWidth(line, columns));
-  if (height > 0) {
-    const size_t room = static_cast<size_t>(height) > footer.size() ? height - footer.size() : 0;
-    if (lines.size() > room) lines.resize(room);
+  for (const std::string& line : contents.footer) AppendWrapped(line, columns, &footer);
+  if (height <= 0) {
+    std::vector<std::string> lines = Body(contents, contents.sections.size(), columns, kMostRows, colour);
+    lines.insert(lines.end(), footer.begin(), footer.end());
+    return lines;
   }
+  const size_t room = static_cast<size_t>(height) > footer.size() ? height - footer.size() : 0;
+  std::vector<std::string> lines;
+  for (size_t sections = contents.sections.size();; --sections) {
+    for (size_t rows = kMostRows; rows >= kFewestRows; --rows) {
+      lines = Body(contents, sections, columns, rows, colour);
+      if (lines.size() <= room) break;
+    }
+    if (lines.size() <= room || sections <= 1) break;
+  }
+  if (lines.size() > room) lines.resize(room);
   lines.insert(lines.end(), footer.begin(), footer.end());
   return lines;
 }

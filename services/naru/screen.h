@@ -48,6 +48,7 @@ absl::StatusOr<SectionPlan> PlanSection(const catalog::v1::Resource& metric);
 struct Panel {
   std::vector<std::string> header;
   std::vector<std::vector<std::string>> rows;
+  bool ranking = false;  ///< largest first: the last rows may be left out where the screen is small
 };
 
 struct ScreenSection {
@@ -61,7 +62,8 @@ struct ScreenContents {
   std::vector<std::string> footer;  ///< always shown, whatever the height
 };
 
-/// Returns the lines of the screen: at most `height` of them (0: no limit), none wider than `width` columns.
+/// Returns the lines of the screen: at most `height` of them (0: no limit), none wider than `width` columns. Where that is
+/// too little, rankings get shorter (not under three rows), then the last sections are left out.
 std::vector<std::string> LayOut(const ScreenContents& contents, int width, int height, bool colour);
 
 }  // namespace naru::cli

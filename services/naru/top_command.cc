@@ -164,8 +164,8 @@ class Screen {
     NARU_ASSIGN_OR_RETURN(const QueryWindowsResponse response, Query(request));
     std::vector<const WindowRow*> rows;
     for (const WindowRow& row : response.rows()) rows.push_back(&row);
-    SortRows(plan, dimension, &rows);
     Panel panel;
+    panel.ranking = SortRows(plan, dimension, &rows);
     panel.header.push_back(dimension.empty() ? "all" : dimension);
     for (const ScreenColumn& column : plan.columns) panel.header.push_back(column.title);
     for (const WindowRow* row : rows) {
@@ -180,9 +180,9 @@ class Screen {
     return panel;
   }
 
-  // Numbers (age bands, hours) in their order; names by what they count, largest first.
-  static void SortRows(const SectionPlan& plan, const std::string& dimension, std::vector<const WindowRow*>* rows) {
-    if (dimension.empty() || plan.columns.empty()) return;
+  // Numbers (age bands, hours) in their order; names by what they count, largest first. Whether it is the latter.
+  static bool SortRows(const SectionPlan& plan, const std::string& dimension, std::vector<const WindowRow*>* rows) {
+    if (dimension.empty() || plan.columns.empty()) return false;
     const auto number = [&](const WindowRow* row) -> std::optional<double> {
       const auto& value = row->group().at(dimension);
       if (value.kind_case() == google::protobuf::Value::kNumberValue) return value.number_value();
@@ -204,6 +204,7 @@ class Screen {
       if (left.has_value()) return *left < *right;
       return weight(a) > weight(b);
     });
+    return std::none_of(rows->begin(), rows->end(), [&](const WindowRow* row) { return number(row).has_value(); });
   }
 
   absl::Status AddAccounting(ScreenContents* contents) {

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/catalog/catalog.h"
@@ -117,7 +118,19 @@ class Platform {
     server_->AddService(catalog::CatalogServiceName(), catalog_service_.get());
     for (const auto& [method, scope] : catalog::CatalogServiceScopes()) server_->RequireScope(method, scope);
     NARU_RETURN_IF_ERROR(StartServices());
-    return server_->Start();
+    NARU_RETURN_IF_ERROR(server_->Start());
+    WaitForWindows();
+    return absl::OkStatus();
+  }
+
+  // "Ready" is said when windows are counted too, so that a script's next command finds everything serving. Where they
+  // take longer to restore, events are taken and health says what is missing.
+  void WaitForWindows() {
+    const int64_t deadline_us = Clock::System()->MonotonicMicros() + 2'000'000;
+    while (!aggregator_->Health().ok() && Clock::System()->MonotonicMicros() < deadline_us) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    server_->health().Refresh();
   }
 
   absl::Status StartServices() {
