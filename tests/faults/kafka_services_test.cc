@@ -54,7 +54,7 @@ class KafkaServicesTest : public ::testing::Test {
   Service Start(const std::string& program, const std::string& instance) {
     Service service;
     auto process = Process::Start({.args = {testing::BinaryPath(program), "--kafka_brokers", kafka_->brokers(), "--listen",
-                                            "127.0.0.1:0", "--metrics_listen", "127.0.0.1:0", "--data_dir",
+                                            "127.0.0.1:0", "--metrics_listen", "127.0.0.1:0", "--state_dir",
                                             directory_.File(absl::StrCat(program, "-", instance)), "--instance", instance}});
     EXPECT_TRUE(process.ok()) << process.status();
     if (!process.ok()) return service;
