@@ -26,7 +26,7 @@ class GrpcurlTest : public ::testing::Test {
  protected:
   void SetUp() override {
     const auto got = testing::RunProcess({.args = {testing::SourcePath("tests/servers/grpcurl/get")}}, std::chrono::minutes(10));
-    if (!got.ok() || got->exit_code != 0) NARU_SKIP_WITHOUT_SERVER("grpcurl cannot be had on this machine");
+    if (!got.ok() || got->exit_code != 0) NARU_REQUIRE_SERVER_OR_SKIP("grpcurl cannot be had on this machine");
     grpcurl_ = std::string(absl::StripAsciiWhitespace(got->out));
     auto started = Platform::Start(dir_.File("data"), {"weblog"});
     ASSERT_TRUE(started.ok()) << started.status();
@@ -69,10 +69,10 @@ TEST_F(GrpcurlTest, CallsEveryService) {
   const ProcessResult published = Call(
       "naru.ingest.v1.IngestService/PublishEvents",
       R"({"events":[{"id":"1","source":"curl","type":"HttpRequest","subject":"a","time":"2026-11-01T10:00:00Z","data":{"method":"GET","path":"/","status":200,"bytes":10,"protocol":"HTTP/1.1"}}]})");
-  EXPECT_THAT(published.out, HasSubstr("\"acceptedCount\": 1"));
+  EXPECT_THAT(published.out, HasSubstr("\"accepted_count\": 1"));
   Call("naru.ingest.v1.IngestService/StreamEvents", R"({"events":[{"id":"2","source":"curl","type":"HttpRequest"}]})");
   EXPECT_THAT(Call("naru.ingest.v1.IngestService/ReadEvents", R"({"lastCount":5})").out, HasSubstr("\"source\": \"curl\""));
-  EXPECT_THAT(Call("naru.ingest.v1.IngestService/GetAccounting").out, HasSubstr("receivedCount"));
+  EXPECT_THAT(Call("naru.ingest.v1.IngestService/GetAccounting").out, HasSubstr("received_count"));
   Call("naru.ingest.v1.IngestService/GetIngestStatus");
   Call("naru.ingest.v1.IngestService/ListRejected");
   Call("naru.ingest.v1.IngestService/ReplayRejected", R"({"dryRun":true})");

@@ -70,4 +70,9 @@ int64_t JsonNumber(const std::string& json, const std::string& key) {
 
 std::vector<std::string> Lines(const std::string& text) { return absl::StrSplit(text, '\n', absl::SkipEmpty()); }
 
+std::string LastLine(const std::string& text) {
+  const std::vector<std::string> lines = Lines(text);
+  return lines.empty() ? "" : lines.back();
+}
+
 }  // namespace naru::e2e

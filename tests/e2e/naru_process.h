@@ -48,5 +48,7 @@ int64_t JsonNumber(const std::string& json, const std::string& key);
 
 /// The lines of a text, without the empty ones.
 std::vector<std::string> Lines(const std::string& text);
+/// The last of them; empty when there is none.
+std::string LastLine(const std::string& text);
 
 }  // namespace naru::e2e
