@@ -28,6 +28,8 @@ constexpr uint64_t kEndMarkBytes = 256 << 10;
 constexpr size_t kKeptBatchBytes = size_t{2} << 20;
 // How often a database that stopped taking writes is asked to go on.
 constexpr int64_t kResumeEveryUs = 200'000;
+// Beside the memory: what tables need around their data, a new write-ahead log, a new manifest.
+constexpr int64_t kRoomToResume = int64_t{8} << 20;
 
 absl::Status TooMuchInFlight(size_t bytes, size_t limit) {
   ErrorDetails details;
@@ -152,6 +154,15 @@ void Committer::Run() {
   }
 }
 
+rocksdb::Status Committer::Resume() {
+  // Resuming writes the memory out. To try that without the space for it would turn an error that passes into one that
+  // only a restart mends.
+  const int64_t free = store_->FreeBytes();
+  const auto needed = static_cast<int64_t>(store_->options().memory_budget / 2) + kRoomToResume;
+  if (free >= 0 && free < needed) return rocksdb::Status::NoSpace("not enough room to write the memory out");
+  return store_->db()->Resume();
+}
+
 absl::Status Committer::PrepareDatabase() {
   if (!must_resume_) return absl::OkStatus();
   // After a failed write RocksDB refuses all others until it has been told to go on.
@@ -162,7 +173,7 @@ absl::Status Committer::PrepareDatabase() {
     status = health_;
   } else {
     next_resume_us_ = now + kResumeEveryUs;
-    status = rocks::FromRocks(store_->db()->Resume(), "resuming writes");
+    status = rocks::FromRocks(Resume(), "resuming writes");
   }
   MutexLock lock(&mu_);
   health_ = status;
@@ -228,7 +239,10 @@ void Committer::CommitGroup(Group* group) {
   if (batch_->Count() > 0) {
     rocksdb::WriteOptions write;
     write.sync = true;
-    const rocksdb::Status written = store_->db()->Write(write, batch_.get());
+    rocksdb::Status written = store_->db()->Write(write, batch_.get());
+    // An error of background work earlier on stops all writes until somebody resumes. What this write left in the log of
+    // writes, if anything, the same bytes overwrite.
+    if (!written.ok() && Resume().ok()) written = store_->db()->Write(write, batch_.get());
     if (!written.ok()) {
       GiveUp(group, rocks::FromRocks(written, "writing the event log"));
     } else {

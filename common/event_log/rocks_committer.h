@@ -81,6 +81,7 @@ class Committer {
   using Group = std::vector<std::unique_ptr<CommitRequest>>;
   void Run();
   void CommitGroup(Group* group);
+  rocksdb::Status Resume();
   absl::Status PrepareDatabase();
   absl::Status Stage(CommitRequest* request, rocksdb::WriteBatch* batch);
   void StageAppend(CommitRequest::Append* append, AppendedBatch* appended, rocksdb::WriteBatch* batch);

@@ -1,8 +1,11 @@
 // Power cuts and kill -9: what was acknowledged is there, what was not is there whole or not at all.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <set>
@@ -11,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/event_log/event_log.h"
@@ -18,6 +23,7 @@
 #include "common/event_log/rocks_test_log.h"
 #include "common/rocks/fault_injection_env.h"
 #include "common/sync/mutex.h"
+#include "common/testing/testing.h"
 
 namespace naru::event_log {
 namespace {
@@ -265,6 +271,94 @@ TEST(RocksCrash, CompactionCutShortKeepsTheLastValueOfEachKey) {
     log.Close();
     env.LoseUnsynced(&random);
   }
+}
+
+constexpr char kChildDirectory[] = "NARU_TEST_EVENT_LOG_CHILD";
+
+// Not a test by itself: the process that the next test kills. Says on standard output what was acknowledged.
+TEST(RocksCrash, ChildThatIsKilled) {
+  const std::string directory = testing::GetEnv(kChildDirectory);
+  if (directory.empty()) return;
+  RocksEventLogOptions options;
+  options.path = directory;
+  options.memory_budget = size_t{16} << 20;
+  options.maintenance_interval = std::chrono::milliseconds(20);
+  options.disk_reserve_bytes = 0;
+  auto log = RocksEventLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  TopicConfig config;
+  config.name = "events";
+  config.partitions = kPartitions;
+  ASSERT_TRUE((*log)->CreateTopic(config).ok());
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kPartitions; ++t) {
+    threads.emplace_back([&, t] {
+      auto producer = *(*log)->OpenProducer({});
+      SeededRandom random(static_cast<uint64_t>(::getpid() * 10 + t));
+      std::string filler;
+      while (filler.size() < 200'000) absl::StrAppend(&filler, random.Next());
+      while (true) {
+        std::vector<std::string> values;
+        for (uint64_t i = 0; i <= random.Next() % 50; ++i) {
+          values.push_back(absl::StrCat(random.Next(), " ", filler.substr(random.Next() % 100'000, random.Next() % 3000)));
+        }
+        std::vector<Record> records;
+        for (const std::string& value : values) records.push_back({"k", value, TestLog::kNow});
+        auto result = producer->Append({AppendBatch{"events", t, {}, records}});
+        if (!result.ok()) return;
+        std::string line;
+        for (size_t i = 0; i < values.size(); ++i) {
+          absl::StrAppend(&line, t, " ", (*result)[0].base_offset + static_cast<int64_t>(i), " ",
+                          values[i].substr(0, values[i].find(' ')), "\n");
+        }
+        if (::write(STDOUT_FILENO, line.data(), line.size()) < 0) return;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(RocksCrash, AcknowledgedSurvivesKill9) {
+  TestLog log;
+  SeededRandom random(static_cast<uint64_t>(::getpid()));
+  std::map<int, std::map<int64_t, std::string>> acknowledged;
+  for (int round = 0; round < 6; ++round) {
+    SCOPED_TRACE(absl::StrCat("round ", round));
+    testing::Process::Options child;
+    child.args = {std::filesystem::read_symlink("/proc/self/exe").string(),
+                  "--gtest_filter=RocksCrash.ChildThatIsKilled"};
+    child.env = {{kChildDirectory, log.options.path}};
+    auto process = testing::Process::Start(child);
+    ASSERT_TRUE(process.ok()) << process.status();
+    ASSERT_TRUE(testing::WaitUntil([&] { return absl::StrContains((*process)->Stdout(), "\n0 "); }))
+        << (*process)->Stdout() << (*process)->Stderr();
+    std::this_thread::sleep_for(std::chrono::milliseconds(random.Next() % 300));
+    (*process)->Signal(SIGKILL);
+    ASSERT_EQ((*process)->Wait().value_or(-1), 128 + SIGKILL);
+    // The last line may be cut short; what comes before was acknowledged.
+    std::vector<std::string> lines = absl::StrSplit((*process)->Stdout(), '\n');
+    lines.pop_back();
+    for (const std::string& line : lines) {
+      const std::vector<std::string> words = absl::StrSplit(line, ' ');
+      int partition = 0;
+      int64_t offset = 0;
+      if (words.size() != 3 || !absl::SimpleAtoi(words[0], &partition) || !absl::SimpleAtoi(words[1], &offset)) continue;
+      acknowledged[partition][offset] = words[2];
+    }
+    log.Open();
+    if (::testing::Test::HasFatalFailure()) return;
+    for (const auto& [partition, expected] : acknowledged) {
+      const auto read = ReadPartition(log.get(), "events", partition);
+      for (const auto& [offset, id] : expected) {
+        const auto it = read.find(offset);
+        ASSERT_TRUE(it != read.end()) << "partition " << partition << " offset " << offset << " is gone";
+        EXPECT_EQ(it->second.second.substr(0, id.size()), id);
+      }
+    }
+    EXPECT_EQ(log->stats().damaged_ranges, 0);
+    log.Close();
+  }
+  EXPECT_FALSE(acknowledged.empty());
 }
 
 }  // namespace

@@ -352,6 +352,38 @@ TEST_F(RocksDamage, ABlockWithAWrongChecksumIsSkipped) {
   EXPECT_EQ(log_->stats().damaged_ranges, 4);
 }
 
+TEST_F(RocksDamage, ADamagedTableOfALocalFamilyDoesNotStopWriting) {
+  log_.Open();
+  MakeTopic("events", 1);
+  ASSERT_TRUE(log_->local_store()->EnsureFamily("state").ok());
+  for (int i = 0; i < 3; ++i) {
+    std::vector<LocalWrite> writes;
+    for (int k = 0; k < 2000; ++k) {
+      writes.push_back({"state", absl::StrCat("key", k), std::string(50, static_cast<char>(random_.Next()))});
+    }
+    ASSERT_TRUE(log_->local_store()->Write(writes, true).ok());
+    log_.Close();
+    std::string largest;
+    for (const std::string& t : Files(log_.DatabasePath(), ".sst")) {
+      if (largest.empty() || fs::file_size(t) > fs::file_size(largest)) largest = t;
+    }
+    if (i == 1) FlipByte(largest, fs::file_size(largest) / 3);
+    log_.Open();
+  }
+  // The fourth table starts a compaction, which meets the damage.
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(log_->local_store()->Write({{"state", absl::StrCat("key", i), "new"}}, true).ok());
+    log_.Close();
+    log_.Open();
+  }
+  for (int i = 0; i < 50; ++i) {
+    Append("events", 0, 1);
+    ASSERT_TRUE(log_->local_store()->Write({{"state", "key1", absl::StrCat(i)}}, true).ok());
+  }
+  EXPECT_TRUE(log_->Health().ok()) << log_->Health();
+  EXPECT_EQ(ReadAll("events", 0).offsets.size(), 500u);
+}
+
 class RocksBooksDamage : public RocksWalDamage {
  protected:
   // Some data in tables, some only in the write-ahead log, a group, a local family.

@@ -2,41 +2,20 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <cstdlib>
-#include <filesystem>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
-#include "absl/strings/str_cat.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "common/clock/clock.h"
 #include "common/event_log/rocks_event_log.h"
 #include "common/log/log.h"
+#include "common/testing/testing.h"
 
 namespace naru::event_log {
-
-/// A directory that goes with the object.
-class TestDirectory {
- public:
-  TestDirectory() {
-    const char* base = std::getenv("TMPDIR");
-    path_ = absl::StrCat(base == nullptr ? "/tmp" : base, "/naru-event-log-XXXXXX");
-    if (::mkdtemp(path_.data()) == nullptr) std::abort();
-  }
-  ~TestDirectory() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  TestDirectory(const TestDirectory&) = delete;
-  TestDirectory& operator=(const TestDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 /// A log in a directory of its own, with a clock that stands still and no background work.
 class TestLog {
@@ -70,7 +49,7 @@ class TestLog {
   RocksEventLogOptions options;
 
  private:
-  TestDirectory directory_;
+  testing::TempDir directory_;
   std::unique_ptr<RocksEventLog> log_;
 };
 

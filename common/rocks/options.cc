@@ -3,6 +3,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/table.h>
 
 #include <cstdarg>
@@ -34,6 +35,19 @@ class ForwardingLogger : public rocksdb::Logger {
   }
 };
 
+// Decides what errors of background work mean.
+class ErrorPolicy : public rocksdb::EventListener {
+ public:
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
+    // A damaged table costs those who read it. Without this its compaction would stop all writing for ever.
+    if (reason == rocksdb::BackgroundErrorReason::kCompaction && error->IsCorruption()) *error = rocksdb::Status::OK();
+  }
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override {
+    // Whoever writes resumes the database, at the first write that can succeed, not up to five seconds later.
+    *auto_recovery = false;
+  }
+};
+
 rocksdb::BlockBasedTableOptions TableOptions(const SharedMemory& memory) {
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = memory.cache;
@@ -58,6 +72,7 @@ rocksdb::DBOptions MakeDatabaseOptions(rocksdb::Env* env, const SharedMemory& me
   rocksdb::DBOptions options;
   options.env = env;
   options.info_log = std::make_shared<ForwardingLogger>();
+  options.listeners.push_back(std::make_shared<ErrorPolicy>());
   options.create_missing_column_families = true;
   options.write_buffer_manager = memory.memtables;
   options.max_total_wal_size = kMaxWalBytes;
