@@ -465,6 +465,14 @@ TEST(ChannelTest, AKeyIsNeverSentToAnotherMachineWithoutTls) {
   EXPECT_EQ(MakeChannel({.address = "nonsense"}).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(ServerTest, TheChannelInsideTheProcessNeedsNoKey) {
+  options_.require_keys = true;
+  Start();
+  grpc::ClientContext context;
+  Accounting response;
+  EXPECT_TRUE(IngestService::NewStub(server_->InProcessChannel())->GetAccounting(&context, {}, &response).ok());
+}
+
 TEST_F(ServerTest, CarriesTheCallersTraceToHandlerAndLog) {
   Start();
   log::SetLevel(log::Level::kDebug);
