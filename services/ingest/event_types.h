@@ -39,7 +39,7 @@ class TypeTable {
     const auto it = types_.find(name);
     return it == types_.end() ? nullptr : it->second.get();
   }
-  /// How long the topic of events must be kept: the longest retention of all types, at least the default of 30 days.
+  /// How long the topic of events must be kept: the longest retention of all types.
   std::chrono::microseconds longest_retention() const { return longest_retention_; }
   /// The longest de-duplication window of all types, at least the default of a day.
   std::chrono::seconds longest_window() const { return longest_window_; }
@@ -47,7 +47,7 @@ class TypeTable {
 
  private:
   absl::flat_hash_map<std::string, std::shared_ptr<const CompiledType>> types_;
-  std::chrono::microseconds longest_retention_ = std::chrono::hours(24 * 30);
+  std::chrono::microseconds longest_retention_{0};
   std::chrono::seconds longest_window_{kDefaultWindowSeconds};
 };
 

@@ -10,6 +10,8 @@
 #include "common/metrics/metrics.h"
 #include "common/server/server.h"
 #include "common/status/status.h"
+#include "services/ingest/import_calls.h"
+#include "services/ingest/import_formats.h"
 #include "services/ingest/local_bookkeeping.h"
 #include "services/ingest/log_bookkeeping.h"
 
@@ -18,6 +20,7 @@ namespace {
 
 constexpr int kEmbeddedPartitions = 4;
 constexpr int kKafkaPartitions = 12;
+constexpr std::chrono::microseconds kDefaultRetention = std::chrono::hours(24 * 30);
 constexpr size_t kKafkaDeadLetterBytes = 900 * 1024;  // brokers take messages of 1 MB by default
 constexpr char kService[] = "naru.ingest.v1.IngestService";
 
@@ -39,6 +42,7 @@ Ingest::Ingest(const IngestOptions& options, const IngestDependencies& dependenc
 Ingest::~Ingest() {
   gauges_.reset();
   service_.reset();
+  imports_.reset();
   dead_letters_.reset();
   pipeline_.reset();
   bookkeeping_.reset();
@@ -83,9 +87,14 @@ absl::Status Ingest::Start() {
                                           *dependencies_.random, dependencies_.metrics, std::move(pipeline)));
   pipeline_->OnTypes([this](const TypeTable& types) { KeepEventsFor(types); });
   dead_letters_ = std::make_unique<DeadLetters>(log, *pipeline_, *bookkeeping_);
+  formats_ = std::make_unique<ImportFormats>(dependencies_.catalog);
+  dead_letters_->set_line_reader(formats_->MakeLineReader());
+  imports_ = std::make_unique<ImportCalls>(ImportDependencies{&log, pipeline_.get(), &budget_, dependencies_.clock},
+                                           formats_.get());
   service_ = std::make_unique<IngestService>(
       IngestServiceParts{&log, dependencies_.catalog, pipeline_.get(), bookkeeping_.get(), dead_letters_.get(), &budget_,
                          notes_, dependencies_.data_dir});
+  service_->set_import_handler(imports_.get());
   AddMetrics();
   return absl::OkStatus();
 }
@@ -101,8 +110,7 @@ absl::Status Ingest::MakeTopics() {
                              : options_.partitions != 0 ? options_.partitions
                              : embedded                 ? kEmbeddedPartitions
                                                         : kKafkaPartitions;
-  events_topic_.retention_time = std::max<std::chrono::microseconds>(
-      std::chrono::hours(24 * 30), existing.ok() ? existing->config.retention_time : std::chrono::microseconds(0));
+  events_topic_.retention_time = existing.ok() ? existing->config.retention_time : kDefaultRetention;
   NARU_RETURN_IF_ERROR(log.CreateTopic(events_topic_));
   event_log::TopicConfig rejected;
   rejected.name = event_log::kDeadLetterTopic;
@@ -116,9 +124,11 @@ absl::Status Ingest::MakeTopics() {
 
 // On the catalog's thread, whenever the types change: the topic is kept for the longest retention of its types.
 void Ingest::KeepEventsFor(const TypeTable& types) {
-  if (types.longest_retention() == events_topic_.retention_time) return;
+  if (types.size() == 0) return;  // nothing says that it may be shorter
   event_log::TopicConfig changed = events_topic_;
   changed.retention_time = types.longest_retention();
+  if (options_.unregistered_events == "keep") changed.retention_time = std::max(changed.retention_time, kDefaultRetention);
+  if (changed.retention_time == events_topic_.retention_time) return;
   const absl::Status status = dependencies_.log->CreateTopic(changed);
   if (status.ok()) {
     events_topic_ = changed;
