@@ -17,6 +17,7 @@ IdTable::IdTable(int slot_bits) : shift_(64 - slot_bits), mask_((size_t{1} << sl
   // Straight from the system: zeroed, and resident only where it is touched.
   void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
+  madvise(memory, bytes_, MADV_HUGEPAGE);  // every lookup goes somewhere else: fewer translations to miss
   entries_ = static_cast<IdEntry*>(memory);
   sequences_ = reinterpret_cast<uint32_t*>(entries_ + slots());
 }

@@ -3,6 +3,7 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -77,8 +78,9 @@ struct TypeSchema::Object {
     bool Rewrite(const ValueView& value, std::string* bytes) const;
   };
 
-  std::vector<Check> fields;  ///< by name: senders that sort their keys are matched without a lookup
+  std::vector<Check> fields;  ///< by name
   absl::flat_hash_map<std::string, int> index;
+  mutable std::unique_ptr<std::atomic<uint32_t>[]> successors;
   std::vector<int> required;  ///< in the order of the resource
   UnknownPolicy unknown = UnknownPolicy::kKeep;
 
@@ -87,6 +89,9 @@ struct TypeSchema::Object {
     const auto it = index.find(name);
     return it == index.end() ? -1 : it->second;
   }
+  /// Which field came after field `at` last time (-1: at the beginning): senders keep an order of their own and leave the
+  /// same fields out. Only a guess, so threads may overwrite each other's.
+  std::atomic<uint32_t>& Successor(int at) const { return successors[at + 1]; }
   Verdict Accepts(absl::string_view bytes, bool* drops) const;
   bool Diagnose(absl::string_view bytes, const std::string& path, SchemaProblem* problem, bool* drops) const;
   void Rewrite(absl::string_view bytes, std::string* out) const;
@@ -154,19 +159,21 @@ Verdict TypeSchema::Object::Check::Accepts(const ValueView& value, bool* drops) 
 
 Verdict TypeSchema::Object::Accepts(absl::string_view bytes, bool* drops) const {
   absl::InlinedVector<uint64_t, 4> seen((fields.size() + 63) / 64, 0);
-  size_t guess = 0;
+  int before = -1;
   size_t required_present = 0;
   StructCursor cursor(bytes);
   absl::string_view key;
   ValueView value;
   while (cursor.Next(&key, &value)) {
+    const uint32_t guess = Successor(before).load(std::memory_order_relaxed);
     const int at = Find(key, guess);
     if (at < 0) {
       if (unknown == UnknownPolicy::kReject && value.kind != Kind::kNull) return Verdict::kNo;
       if (unknown == UnknownPolicy::kDrop) *drops = true;
       continue;
     }
-    guess = at + 1;
+    if (guess != static_cast<uint32_t>(at)) Successor(before).store(static_cast<uint32_t>(at), std::memory_order_relaxed);
+    before = at;
     const uint64_t bit = uint64_t{1} << (at & 63);
     if (seen[at >> 6] & bit) return Verdict::kUnsure;
     seen[at >> 6] |= bit;
@@ -331,6 +338,7 @@ class Compiler {
     object->unknown = unknown_;
     if (level > kMaxLevels) {
       Problem(path, absl::StrCat("nested deeper than ", kMaxLevels, " levels"));
+      object->successors = std::make_unique<std::atomic<uint32_t>[]>(1);
       return object;
     }
     std::vector<std::string> names;
@@ -341,6 +349,8 @@ class Compiler {
     std::sort(names.begin(), names.end());
     names.erase(std::unique(names.begin(), names.end()), names.end());
     object->fields.resize(names.size());
+    object->successors = std::make_unique<std::atomic<uint32_t>[]>(names.size() + 1);
+    for (size_t i = 0; i <= names.size(); ++i) object->successors[i] = static_cast<uint32_t>(i);
     const catalog::v1::Field any;
     for (size_t i = 0; i < names.size(); ++i) {
       const auto it = properties.find(names[i]);
