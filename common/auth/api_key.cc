@@ -69,8 +69,7 @@ NewApiKey MakeApiKey(Random& random) {
 
 std::string HashApiKey(absl::string_view key) {
   std::string hash(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(key.data()), key.size(),
-         reinterpret_cast<unsigned char*>(hash.data()));
+  SHA256(reinterpret_cast<const unsigned char*>(key.data()), key.size(), reinterpret_cast<unsigned char*>(hash.data()));
   return hash;
 }
 

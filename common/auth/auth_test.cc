@@ -21,7 +21,8 @@ TEST(ApiKeyTest, HasTheDocumentedForm) {
 }
 
 TEST(ApiKeyTest, TheHashIsThatOfTheWholeKey) {
-  EXPECT_EQ(absl::BytesToHexString(HashApiKey("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(absl::BytesToHexString(HashApiKey("abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 TEST(ApiKeyTest, OtherTextsHaveNoId) {

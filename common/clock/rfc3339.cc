@@ -89,7 +89,8 @@ CivilDate CivilFromDays(int64_t days) {
   const int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
   const int64_t shifted_month = (5 * day_of_year + 2) / 153;
   const int month = static_cast<int>(shifted_month < 10 ? shifted_month + 3 : shifted_month - 9);
-  return {year_of_era + era * 400 + (month <= 2), month, static_cast<int>(day_of_year - (153 * shifted_month + 2) / 5 + 1)};
+  return {year_of_era + era * 400 + (month <= 2), month,
+          static_cast<int>(day_of_year - (153 * shifted_month + 2) / 5 + 1)};
 }
 
 std::string FormatRfc3339(int64_t time_us) {
@@ -130,8 +131,8 @@ absl::StatusOr<int64_t> ParseRfc3339(absl::string_view text) {
                       TakeDigits(&rest, 2, &hour) && TakeChar(&rest, ":") && TakeDigits(&rest, 2, &minute) &&
                       TakeChar(&rest, ":") && TakeDigits(&rest, 2, &second) && TakeFraction(&rest, &micros) &&
                       TakeOffset(&rest, &offset) && rest.empty();
-  const bool exists = parsed && month >= 1 && month <= 12 && day >= 1 && day <= DaysInMonth(year, month) && hour <= 23 &&
-                      minute <= 59 && second <= 60;
+  const bool exists = parsed && month >= 1 && month <= 12 && day >= 1 && day <= DaysInMonth(year, month) &&
+                      hour <= 23 && minute <= 59 && second <= 60;
   if (!exists) {
     return MakeError(absl::StatusCode::kInvalidArgument, "TIME",
                      absl::StrCat("`", text.substr(0, 64), "` is not a time like 2024-05-01T09:30:00Z"));

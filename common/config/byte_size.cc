@@ -15,9 +15,9 @@ struct Unit {
   int64_t bytes;
 };
 // Largest first, powers of 1,024 before those of 1,000: what FormatByteSize tries.
-constexpr Unit kUnits[] = {{"TiB", 1LL << 40},         {"GiB", 1LL << 30},    {"MiB", 1LL << 20},
-                           {"KiB", 1LL << 10},         {"TB", 1000000000000}, {"GB", 1000000000},
-                           {"MB", 1000000},            {"KB", 1000},          {"B", 1}};
+constexpr Unit kUnits[] = {{"TiB", 1LL << 40}, {"GiB", 1LL << 30},    {"MiB", 1LL << 20},
+                           {"KiB", 1LL << 10}, {"TB", 1000000000000}, {"GB", 1000000000},
+                           {"MB", 1000000},    {"KB", 1000},          {"B", 1}};
 
 }  // namespace
 

@@ -115,7 +115,8 @@ void Options::State::ReadFlag(const std::vector<std::string>& args, size_t* at,
   }
   if (option == nullptr) {
     const std::string nearest = is_long ? NearestWord(Normalise(typed.substr(2)), Names()) : "";
-    Problem(typed, absl::StrCat("unknown flag", nearest.empty() ? "" : absl::StrCat("; did you mean --", nearest, "?")));
+    Problem(typed,
+            absl::StrCat("unknown flag", nearest.empty() ? "" : absl::StrCat("; did you mean --", nearest, "?")));
     return;
   }
   std::string value;
@@ -167,7 +168,8 @@ void Options::State::TakePositional(std::vector<std::string> values) {
   }
   const auto count = static_cast<int>(values.size());
   if (count < positional->minimum && !help && !version) {
-    Problem(positional->name, count == 0 ? "is missing" : absl::StrCat("at least ", positional->minimum, " are needed"));
+    Problem(positional->name,
+            count == 0 ? "is missing" : absl::StrCat("at least ", positional->minimum, " are needed"));
   } else if (count > positional->maximum) {
     Problem(values[positional->maximum], "unexpected argument");
   }
@@ -254,7 +256,8 @@ absl::Status Options::Parse(const std::vector<std::string>& args, const Environm
     const std::string variable = VariableName(option->name);
     if (const auto flag = flags.find(option->name); flag != flags.end()) {
       state.Apply(option.get(), flag->second);
-    } else if (std::optional<std::string> value; !option->built_in && !option->flags_only && (value = environment(variable))) {
+    } else if (std::optional<std::string> value;
+               !option->built_in && !option->flags_only && (value = environment(variable))) {
       Assignment assignment{{*value}, variable};
       if (option->is_list) assignment.values = absl::StrSplit(*value, ',', absl::SkipEmpty());
       state.Apply(option.get(), assignment);
@@ -276,10 +279,9 @@ absl::Status Options::Parse(const std::vector<std::string>& args, const Environm
   ErrorDetails details;
   details.reason = "CONFIG";
   details.violations = std::exchange(state.problems, {});
-  const std::string message = absl::StrCat(details.violations[0].field, ": ", details.violations[0].description,
-                                           details.violations.size() > 1
-                                               ? absl::StrCat(" (and ", details.violations.size() - 1, " more)")
-                                               : "");
+  const std::string message = absl::StrCat(
+      details.violations[0].field, ": ", details.violations[0].description,
+      details.violations.size() > 1 ? absl::StrCat(" (and ", details.violations.size() - 1, " more)") : "");
   return MakeError(absl::StatusCode::kInvalidArgument, message, std::move(details));
 }
 
@@ -302,11 +304,20 @@ std::optional<int> Options::ParseCommandLine(int argc, const char* const* argv) 
     return 2;
   }
   switch (action()) {
-    case Action::kRun: return std::nullopt;
-    case Action::kHelp: std::fputs(Help().c_str(), stdout); break;
-    case Action::kVersion: std::printf("%s %s\n", state_->program.c_str(), Version()); break;
-    case Action::kPrintConfig: std::fputs(PrintConfig().c_str(), stdout); break;
-    case Action::kCheckConfig: std::fputs("the configuration is valid\n", stdout); break;
+    case Action::kRun:
+      return std::nullopt;
+    case Action::kHelp:
+      std::fputs(Help().c_str(), stdout);
+      break;
+    case Action::kVersion:
+      std::printf("%s %s\n", state_->program.c_str(), Version());
+      break;
+    case Action::kPrintConfig:
+      std::fputs(PrintConfig().c_str(), stdout);
+      break;
+    case Action::kCheckConfig:
+      std::fputs("the configuration is valid\n", stdout);
+      break;
   }
   std::fflush(stdout);
   return 0;

@@ -2,8 +2,8 @@
 //
 // A service keeps one plain struct whose initialisers are the defaults, and says once how each member is set:
 //
-//     struct IngestConfig { std::string listen = "127.0.0.1:7701"; std::chrono::milliseconds linger{2}; ByteSize memory{64 << 20}; };
-//     Options options("naru-ingest", "Takes events, checks them and writes them to the log.");
+//     struct IngestConfig { std::string listen = "127.0.0.1:7701"; std::chrono::milliseconds linger{2}; ByteSize
+//     memory{64 << 20}; }; Options options("naru-ingest", "Takes events, checks them and writes them to the log.");
 //     options.Add("listen", &config.listen, "Address of the gRPC port, HOST:PORT; port 0 takes a free one.");
 //     if (const std::optional<int> exit_code = options.ParseCommandLine(argc, argv)) return *exit_code;
 //
@@ -84,7 +84,8 @@ class Options {
   Options(const Options&) = delete;
   Options& operator=(const Options&) = delete;
 
-  /// `name` is lower_snake_case and unique; `*target` holds the default now and the value after parsing. It is borrowed.
+  /// `name` is lower_snake_case and unique; `*target` holds the default now and the value after parsing. It is
+  /// borrowed.
   Option Add(absl::string_view name, std::string* target, absl::string_view help);
   Option Add(absl::string_view name, bool* target, absl::string_view help);  ///< `--x`, `--x=false`, `--no_x`
   Option Add(absl::string_view name, int* target, absl::string_view help);

@@ -33,7 +33,8 @@ absl::Status Flatten(const std::string& path, const std::string& prefix, const Y
     if (value.IsSequence()) {
       entry.is_list = true;
       for (const YAML::Node& item : value) {
-        if (!item.IsScalar()) return BadFile(path, item.Mark(), absl::StrCat("`", key, "`: items must be plain values"));
+        if (!item.IsScalar())
+          return BadFile(path, item.Mark(), absl::StrCat("`", key, "`: items must be plain values"));
         entry.values.push_back(item.Scalar());
       }
     } else {

@@ -85,8 +85,26 @@ TEST_F(ConfigTest, AFlagWinsOverTheEnvironmentTheEnvironmentOverTheFile) {
 }
 
 TEST_F(ConfigTest, ReadsEveryKindOfValue) {
-  ASSERT_TRUE(Parse({"-v", "--no_sync", "-w", "8", "--limit", "-5", "--ratio", "1", "--linger", "1.5s", "--window",
-                     "2d", "--memory=1GiB", "--mode", "safe", "--password", "x", "--brokers", "a:1,b:2", "--brokers",
+  ASSERT_TRUE(Parse({"-v",
+                     "--no_sync",
+                     "-w",
+                     "8",
+                     "--limit",
+                     "-5",
+                     "--ratio",
+                     "1",
+                     "--linger",
+                     "1.5s",
+                     "--window",
+                     "2d",
+                     "--memory=1GiB",
+                     "--mode",
+                     "safe",
+                     "--password",
+                     "x",
+                     "--brokers",
+                     "a:1,b:2",
+                     "--brokers",
                      "c:3"})
                   .ok());
   EXPECT_TRUE(config_.verbose);
@@ -173,8 +191,8 @@ TEST_F(ConfigTest, SecretsAreHiddenEverywhere) {
 }
 
 TEST_F(ConfigTest, WhatIsPrintedReadsBackTheSame) {
-  ASSERT_TRUE(Parse({"--listen", "yes: \"no\" # \\ \t\x01 \xed\x95\x9c\n", "--brokers", "a b,#c,", "--memory", "1500001",
-                     "--window", "90m", "--limit", "-7", "--no_sync"})
+  ASSERT_TRUE(Parse({"--listen", "yes: \"no\" # \\ \t\x01 \xed\x95\x9c\n", "--brokers", "a b,#c,", "--memory",
+                     "1500001", "--window", "90m", "--limit", "-7", "--no_sync"})
                   .ok());
   const std::string file = dir_.Write("c.yaml", options_.PrintConfig());
   TestConfig read;

@@ -56,11 +56,21 @@ std::string YamlText(const std::string& value) {
   std::string quoted = "\"";
   for (const char c : value) {
     switch (c) {
-      case '"': quoted += "\\\""; break;
-      case '\\': quoted += "\\\\"; break;
-      case '\n': quoted += "\\n"; break;
-      case '\r': quoted += "\\r"; break;
-      case '\t': quoted += "\\t"; break;
+      case '"':
+        quoted += "\\\"";
+        break;
+      case '\\':
+        quoted += "\\\\";
+        break;
+      case '\n':
+        quoted += "\\n";
+        break;
+      case '\r':
+        quoted += "\\r";
+        break;
+      case '\t':
+        quoted += "\\t";
+        break;
       default:
         // Anything else below space would end the text or be lost.
         if (static_cast<unsigned char>(c) < 0x20) {
@@ -104,7 +114,8 @@ std::string Options::Help() const {
     }
   }
   if (!state_->flags_only) {
-    absl::StrAppend(&text, "\nEach option is also read from the environment (NARU_<NAME>) and from the file of --config; ",
+    absl::StrAppend(&text,
+                    "\nEach option is also read from the environment (NARU_<NAME>) and from the file of --config; ",
                     "a flag wins over the\nenvironment, the environment over the file.\n");
   }
   if (!state_->epilog.empty()) absl::StrAppend(&text, "\n", state_->epilog, state_->epilog.back() == '\n' ? "" : "\n");

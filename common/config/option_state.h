@@ -17,18 +17,18 @@ struct OptionState {
   std::string name;
   std::string help;
   std::string section;
-  std::string value_name;     ///< `TEXT`, `DURATION`, ...
-  std::string default_text;   ///< as shown before parsing
-  std::string source;         ///< `default`, `--name`, `NARU_NAME`, `file:line`
+  std::string value_name;    ///< `TEXT`, `DURATION`, ...
+  std::string default_text;  ///< as shown before parsing
+  std::string source;        ///< `default`, `--name`, `NARU_NAME`, `file:line`
   char letter = 0;
   bool is_bool = false;
   bool is_list = false;
-  bool is_text = false;       ///< needs quotes where YAML would misread it
+  bool is_text = false;  ///< needs quotes where YAML would misread it
   bool secret = false;
   bool required = false;
   bool hidden = false;
   bool flags_only = false;
-  bool built_in = false;      ///< --help and its like: not part of the configuration
+  bool built_in = false;  ///< --help and its like: not part of the configuration
   std::vector<std::string> one_of;
   double minimum = -std::numeric_limits<double>::infinity();
   double maximum = std::numeric_limits<double>::infinity();

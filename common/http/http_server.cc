@@ -120,10 +120,9 @@ class Session : public std::enable_shared_from_this<Session<Stream>> {
     parser_->header_limit(static_cast<uint32_t>(server_->options.max_header_bytes));
     parser_->body_limit(static_cast<uint64_t>(server_->options.max_body_bytes));
     SetTimeout();
-    http::async_read(stream_, buffer_, *parser_,
-                     [self = this->shared_from_this()](boost::system::error_code error, size_t /*bytes*/) {
-                       self->OnRead(error);
-                     });
+    http::async_read(
+        stream_, buffer_, *parser_,
+        [self = this->shared_from_this()](boost::system::error_code error, size_t /*bytes*/) { self->OnRead(error); });
   }
 
   void OnRead(boost::system::error_code error) {

@@ -43,7 +43,8 @@ struct HttpServerOptions {
   std::string listen = "127.0.0.1:0";  ///< HOST:PORT; port 0 takes a free one
   std::string tls_cert;                ///< PEM file with the chain; empty = no TLS
   std::string tls_key;                 ///< PEM file
-  std::vector<std::string> allowed_hosts;  ///< names that Host and Origin may say beside the loopback ones, without port
+  std::vector<std::string>
+      allowed_hosts;  ///< names that Host and Origin may say beside the loopback ones, without port
   int threads = 2;
   int max_connections = 256;
   int64_t max_header_bytes = 16 << 10;

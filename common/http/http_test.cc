@@ -28,7 +28,8 @@ class HttpServerTest : public ::testing::Test {
     server_ = std::make_unique<HttpServer>(options_);
     server_->Handle("GET", "/echo", [](const HttpRequest& request) {
       HttpResponse response;
-      response.body = absl::StrCat(request.method, " ", request.path, " ", request.query, " ", request.Header("x-test"));
+      response.body =
+          absl::StrCat(request.method, " ", request.path, " ", request.query, " ", request.Header("x-test"));
       return response;
     });
     server_->Handle("POST", "/size", [](const HttpRequest& request) {
@@ -170,7 +171,8 @@ TEST(AddressTest, KnowsWhatIsLoopback) {
   for (const char* host : {"127.0.0.1", "127.255.0.1", "::1", "localhost", "LOCALHOST", "x.localhost"}) {
     EXPECT_TRUE(IsLoopbackHost(host)) << host;
   }
-  for (const char* host : {"", "0.0.0.0", "::", "10.0.0.1", "128.0.0.1", "127.0.0.1.x", "localhost.x", "::ffff:10.0.0.1"}) {
+  for (const char* host :
+       {"", "0.0.0.0", "::", "10.0.0.1", "128.0.0.1", "127.0.0.1.x", "localhost.x", "::ffff:10.0.0.1"}) {
     EXPECT_FALSE(IsLoopbackHost(host)) << host;
   }
 }

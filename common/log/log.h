@@ -28,13 +28,13 @@ enum class Format { kText, kJson };
 /// What a field holds: text, a number, a truth value, or an error. Borrows: use it only within the logging expression.
 class Value {
  public:
-  Value(const char* text) : value_(absl::string_view(text == nullptr ? "" : text)) {}            // NOLINT: implicit
-  Value(absl::string_view text) : value_(text) {}                                                // NOLINT: implicit
-  Value(std::string_view text) : value_(absl::string_view(text.data(), text.size())) {}          // NOLINT: implicit
-  Value(const std::string& text) : value_(absl::string_view(text)) {}                            // NOLINT: implicit
-  Value(bool truth) : value_(truth) {}                                                           // NOLINT: implicit
-  Value(double number) : value_(number) {}                                                       // NOLINT: implicit
-  Value(const absl::Status& status) : value_(&status) {}                                         // NOLINT: implicit
+  Value(const char* text) : value_(absl::string_view(text == nullptr ? "" : text)) {}    // NOLINT: implicit
+  Value(absl::string_view text) : value_(text) {}                                        // NOLINT: implicit
+  Value(std::string_view text) : value_(absl::string_view(text.data(), text.size())) {}  // NOLINT: implicit
+  Value(const std::string& text) : value_(absl::string_view(text)) {}                    // NOLINT: implicit
+  Value(bool truth) : value_(truth) {}                                                   // NOLINT: implicit
+  Value(double number) : value_(number) {}                                               // NOLINT: implicit
+  Value(const absl::Status& status) : value_(&status) {}                                 // NOLINT: implicit
   template <typename T, std::enable_if_t<std::is_integral_v<T> && !std::is_same_v<T, bool>, int> = 0>
   Value(T number)  // NOLINT: implicit
       : value_(static_cast<std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>(number)) {}
@@ -47,7 +47,8 @@ class Value {
 };
 
 /// A name (lower_snake_case, unit in it) and a value. The value of a field whose name says `secret`, `password`,
-/// `api_key`, `token` or `authorization` is never written, nor is the secret part of anything that looks like an API key.
+/// `api_key`, `token` or `authorization` is never written, nor is the secret part of anything that looks like an API
+/// key.
 struct Field {
   absl::string_view name;
   Value value;
@@ -71,7 +72,7 @@ inline constexpr Level kDEBUG = Level::kDebug;
 inline constexpr Level kINFO = Level::kInfo;
 inline constexpr Level kWARNING = Level::kWarning;
 inline constexpr Level kERROR = Level::kError;
-}
+}  // namespace internal
 /// Whether entries of `level` are written. Costs one load.
 inline bool Enabled(Level level) {
   return static_cast<int>(level) >= internal::minimum_level.load(std::memory_order_relaxed);
@@ -97,20 +98,20 @@ void WriteLimited(Level level, const char* file, int line, int64_t suppressed, a
 }  // namespace naru::log
 
 /// Writes an entry: NARU_LOG(DEBUG|INFO|WARNING|ERROR, message [, {{name, value}, ...}]).
-#define NARU_LOG(level, ...)                                                                        \
-  do {                                                                                              \
-    if (::naru::log::Enabled(::naru::log::internal::k##level)) {                                       \
-      ::naru::log::Write(::naru::log::internal::k##level, __FILE__, __LINE__, __VA_ARGS__);            \
-    }                                                                                               \
+#define NARU_LOG(level, ...)                                                                \
+  do {                                                                                      \
+    if (::naru::log::Enabled(::naru::log::internal::k##level)) {                            \
+      ::naru::log::Write(::naru::log::internal::k##level, __FILE__, __LINE__, __VA_ARGS__); \
+    }                                                                                       \
   } while (false)
 
 /// The same, at most once in `seconds` for this line of the program.
-#define NARU_LOG_EVERY_SECONDS(seconds, level, ...)                                                              \
-  do {                                                                                                           \
-    static ::naru::log::Limiter naru_limiter;                                                                    \
-    int64_t naru_suppressed = 0;                                                                                 \
+#define NARU_LOG_EVERY_SECONDS(seconds, level, ...)                                                                 \
+  do {                                                                                                              \
+    static ::naru::log::Limiter naru_limiter;                                                                       \
+    int64_t naru_suppressed = 0;                                                                                    \
     if (::naru::log::Enabled(::naru::log::internal::k##level) &&                                                    \
-        naru_limiter.Admit(static_cast<int64_t>(seconds) * 1'000'000, &naru_suppressed)) {                       \
+        naru_limiter.Admit(static_cast<int64_t>(seconds) * 1'000'000, &naru_suppressed)) {                          \
       ::naru::log::WriteLimited(::naru::log::internal::k##level, __FILE__, __LINE__, naru_suppressed, __VA_ARGS__); \
-    }                                                                                                            \
+    }                                                                                                               \
   } while (false)

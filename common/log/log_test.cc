@@ -31,19 +31,27 @@ class LogTest : public ::testing::Test {
 TEST_F(LogTest, TextShowsTimeLevelMessageAndFields) {
   NARU_LOG(INFO, "topic opened", {{"topic", "events"}, {"partitions", 4}, {"empty", ""}, {"quoted", "a b=\"c\""}});
   ASSERT_EQ(lines_.size(), 1u);
-  EXPECT_THAT(lines_[0], ::testing::MatchesRegex(
-                             "20[0-9T:.-]+Z INFO +topic opened topic=events partitions=4 empty=\"\" "
-                             "quoted=\"a b=\\\\\"c\\\\\"\""));
+  EXPECT_THAT(lines_[0],
+              ::testing::MatchesRegex("20[0-9T:.-]+Z INFO +topic opened topic=events partitions=4 empty=\"\" "
+                                      "quoted=\"a b=\\\\\"c\\\\\"\""));
 }
 
 TEST_F(LogTest, JsonIsValidWhateverIsInTheFields) {
   log::SetFormat(log::Format::kJson);
   const absl::Status status = absl::NotFoundError("no \"topic\"\n");
-  NARU_LOG(WARNING, "line\nfeed", {{"error", status}, {"n", -1}, {"big", std::numeric_limits<uint64_t>::max()},
-                                   {"half", 0.5}, {"nan", std::nan("")}, {"yes", true}, {"ctl", absl::string_view("\x01\t")}});
+  NARU_LOG(WARNING, "line\nfeed",
+           {{"error", status},
+            {"n", -1},
+            {"big", std::numeric_limits<uint64_t>::max()},
+            {"half", 0.5},
+            {"nan", std::nan("")},
+            {"yes", true},
+            {"ctl", absl::string_view("\x01\t")}});
   ASSERT_EQ(lines_.size(), 1u);
-  EXPECT_THAT(lines_[0], HasSubstr(R"("level":"WARNING","message":"line\nfeed","error":"NOT_FOUND: no \"topic\"\n","n":-1,)"
-                                   R"("big":18446744073709551615,"half":0.5,"nan":"NaN","yes":true,"ctl":"\u0001\t","at":"log_test.cc:)"));
+  EXPECT_THAT(
+      lines_[0],
+      HasSubstr(R"("level":"WARNING","message":"line\nfeed","error":"NOT_FOUND: no \"topic\"\n","n":-1,)"
+                R"("big":18446744073709551615,"half":0.5,"nan":"NaN","yes":true,"ctl":"\u0001\t","at":"log_test.cc:)"));
 }
 
 TEST_F(LogTest, OutsideTextCannotForgeALine) {
@@ -83,8 +91,13 @@ TEST_F(LogTest, TheLimiterCountsWhatItHeldBack) {
 
 TEST_F(LogTest, SecretsAreNeverWritten) {
   const std::string key = "naru_abcdefghijkl_" + std::string(64, 'a');
-  NARU_LOG(INFO, "got " + key, {{"password", "hunter2"}, {"db-password", "hunter2"}, {"api_key", 12345},
-                                {"Authorization", "Bearer x"}, {"note", "key=" + key + "!"}, {"page_token", "p7"}});
+  NARU_LOG(INFO, "got " + key,
+           {{"password", "hunter2"},
+            {"db-password", "hunter2"},
+            {"api_key", 12345},
+            {"Authorization", "Bearer x"},
+            {"note", "key=" + key + "!"},
+            {"page_token", "p7"}});
   ASSERT_EQ(lines_.size(), 1u);
   EXPECT_THAT(lines_[0], Not(HasSubstr("hunter2")));
   EXPECT_THAT(lines_[0], Not(HasSubstr("12345")));

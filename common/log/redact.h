@@ -7,7 +7,8 @@
 
 namespace naru {
 
-/// Whether a field, flag or header of this name holds a secret: it says secret, password, api_key, token, authorization.
+/// Whether a field, flag or header of this name holds a secret: it says secret, password, api_key, token,
+/// authorization.
 bool IsSecretName(absl::string_view name);
 
 /// Returns `value` as it may be shown: `***` for a field with the name of a secret (nothing for an empty one), and the

@@ -57,9 +57,7 @@ void Histogram::Observe(double value) {
 std::vector<double> LatencyBuckets() {
   return {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 }
-std::vector<double> SizeBuckets() {
-  return {64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216};
-}
+std::vector<double> SizeBuckets() { return {64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216}; }
 
 struct MetricRegistry::State {
   // What a name was first registered as; the same name must stay the same thing.

@@ -48,7 +48,8 @@ double MaxOpenFiles() {
 std::vector<ProcessMetric> ProcessMetrics() {
   const double start = static_cast<double>(std::time(nullptr));
   return {
-      {"process_resident_memory_bytes", "Memory of the process that is in RAM.", false, [] { return StatmPages(true); }},
+      {"process_resident_memory_bytes", "Memory of the process that is in RAM.", false,
+       [] { return StatmPages(true); }},
       {"process_virtual_memory_bytes", "Address space of the process.", false, [] { return StatmPages(false); }},
       {"process_cpu_seconds_total", "Processor time used by all threads.", true, CpuSeconds},
       // Reading the directory opens a descriptor of its own, which is not counted.

@@ -68,7 +68,8 @@ void CallTelemetry::AddService(absl::string_view full_name) { state_->services.i
 
 MethodMetrics* CallTelemetry::ForMethod(absl::string_view method) {
   const size_t slash = method.rfind('/');
-  const bool known = slash != absl::string_view::npos && slash > 0 && state_->services.count(method.substr(1, slash - 1)) > 0;
+  const bool known =
+      slash != absl::string_view::npos && slash > 0 && state_->services.count(method.substr(1, slash - 1)) > 0;
   const absl::string_view label = known ? method : "other";
   MutexLock lock(&state_->mu);
   if (const auto it = state_->methods.find(label); it != state_->methods.end()) return it->second.get();
@@ -206,7 +207,8 @@ class CallInterceptor : public grpc::experimental::Interceptor {
 
 class CallInterceptorFactory : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
-  CallInterceptorFactory(CallTelemetry* telemetry, MetricRegistry* metrics) : telemetry_(telemetry), metrics_(metrics) {}
+  CallInterceptorFactory(CallTelemetry* telemetry, MetricRegistry* metrics)
+      : telemetry_(telemetry), metrics_(metrics) {}
   grpc::experimental::Interceptor* CreateServerInterceptor(grpc::experimental::ServerRpcInfo* info) override {
     return new CallInterceptor(info, telemetry_, metrics_);  // gRPC deletes it with the call's context
   }
@@ -231,9 +233,15 @@ void CallTelemetry::Log(const Ended& ended) {
   const bool failed = ended.code != grpc::StatusCode::OK && ended.code != grpc::StatusCode::CANCELLED;
   const double duration_ms = static_cast<double>(ended.duration_us) / 1000;
   if (!failed) {
-    NARU_LOG(DEBUG, "call", {{"method", ended.method}, {"code", CodeName(ended.code)}, {"duration_ms", duration_ms},
-                             {"received", ended.received}, {"sent", ended.sent}, {"peer", ended.peer},
-                             {"key_id", ended.key_id}, {"trace_id", ended.trace_id}});
+    NARU_LOG(DEBUG, "call",
+             {{"method", ended.method},
+              {"code", CodeName(ended.code)},
+              {"duration_ms", duration_ms},
+              {"received", ended.received},
+              {"sent", ended.sent},
+              {"peer", ended.peer},
+              {"key_id", ended.key_id},
+              {"trace_id", ended.trace_id}});
     return;
   }
   // A client in a loop must not fill the disk with its own failures.
@@ -247,9 +255,16 @@ void CallTelemetry::Log(const Ended& ended) {
     return;
   }
   NARU_LOG(WARNING, "call failed",
-           {{"method", ended.method}, {"code", CodeName(ended.code)}, {"error", ended.message},
-            {"duration_ms", duration_ms}, {"received", ended.received}, {"sent", ended.sent}, {"peer", ended.peer},
-            {"key_id", ended.key_id}, {"trace_id", ended.trace_id}, {"suppressed", state_->suppressed.exchange(0)}});
+           {{"method", ended.method},
+            {"code", CodeName(ended.code)},
+            {"error", ended.message},
+            {"duration_ms", duration_ms},
+            {"received", ended.received},
+            {"sent", ended.sent},
+            {"peer", ended.peer},
+            {"key_id", ended.key_id},
+            {"trace_id", ended.trace_id},
+            {"suppressed", state_->suppressed.exchange(0)}});
 }
 
 }  // namespace naru

@@ -46,9 +46,9 @@ class KeyInterceptorFactory : public grpc::experimental::ClientInterceptorFactor
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const ChannelOptions& options, bool tls) {
   if (!tls) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions ssl;
-  for (const auto& [path, pem] : {std::pair{&options.tls_ca, &ssl.pem_root_certs},
-                                  std::pair{&options.tls_cert, &ssl.pem_cert_chain},
-                                  std::pair{&options.tls_key, &ssl.pem_private_key}}) {
+  for (const auto& [path, pem] :
+       {std::pair{&options.tls_ca, &ssl.pem_root_certs}, std::pair{&options.tls_cert, &ssl.pem_cert_chain},
+        std::pair{&options.tls_key, &ssl.pem_private_key}}) {
     if (path->empty()) continue;
     NARU_ASSIGN_OR_RETURN(*pem, ReadPemFile(*path));
   }
@@ -76,8 +76,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ChannelOptions&
   if (!options.tls_server_name.empty()) arguments.SetSslTargetNameOverride(options.tls_server_name);
   std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
   if (!options.api_key.empty()) interceptors.push_back(std::make_unique<KeyInterceptorFactory>(options.api_key));
-  return grpc::experimental::CreateCustomChannelWithInterceptors(
-      FormatHostPort(address.host, address.port), credentials, arguments, std::move(interceptors));
+  return grpc::experimental::CreateCustomChannelWithInterceptors(FormatHostPort(address.host, address.port),
+                                                                 credentials, arguments, std::move(interceptors));
 }
 
 }  // namespace naru

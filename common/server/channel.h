@@ -16,12 +16,12 @@ namespace naru {
 
 /// How to reach a server.
 struct ChannelOptions {
-  std::string address;      ///< HOST:PORT
-  std::string api_key;      ///< sent with every call; empty = none
-  bool tls = false;         ///< implied by the files below
-  std::string tls_ca;       ///< PEM file of who signed the server's certificate; empty = those the system trusts
-  std::string tls_cert;     ///< PEM file of the client's own certificate, where the server asks for one
-  std::string tls_key;      ///< PEM file
+  std::string address;          ///< HOST:PORT
+  std::string api_key;          ///< sent with every call; empty = none
+  bool tls = false;             ///< implied by the files below
+  std::string tls_ca;           ///< PEM file of who signed the server's certificate; empty = those the system trusts
+  std::string tls_cert;         ///< PEM file of the client's own certificate, where the server asks for one
+  std::string tls_key;          ///< PEM file
   std::string tls_server_name;  ///< the name to expect in the certificate instead of the host
   int64_t max_message_bytes = 64 << 20;  ///< received
   std::chrono::milliseconds keepalive{60'000};

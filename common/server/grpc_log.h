@@ -3,7 +3,8 @@
 
 namespace naru {
 
-/// From now on gRPC logs through common/log: its errors as warnings, the rest for debugging, a few a second. Idempotent.
+/// From now on gRPC logs through common/log: its errors as warnings, the rest for debugging, a few a second.
+/// Idempotent.
 void RouteGrpcLog();
 
 }  // namespace naru

@@ -28,7 +28,8 @@ class Health {
 
   /// `check` returns OK or why not; it may block for a moment. Services named here (full gRPC names) depend on it;
   /// none = all. Before Start.
-  void AddDependency(absl::string_view name, std::function<absl::Status()> check, std::vector<std::string> services = {});
+  void AddDependency(absl::string_view name, std::function<absl::Status()> check,
+                     std::vector<std::string> services = {});
   /// Makes `name` a service that Check and Watch know; Server does it for each that is added.
   void AddService(absl::string_view name);
 

@@ -12,7 +12,8 @@
 
 namespace naru {
 
-/// Accepts TCP connections on a thread of its own, at most a number of them at a time. Not thread-safe, except where said.
+/// Accepts TCP connections on a thread of its own, at most a number of them at a time. Not thread-safe, except where
+/// said.
 class Listener {
  public:
   explicit Listener(int max_connections);

@@ -192,10 +192,10 @@ absl::Status Server::State::StartHttp() {
   }
   if (!options.metrics_listen.empty()) {
     metrics_http = MakeHttp(options.metrics_listen);
-    metrics_http->Handle("GET", "/metrics", Guard(Scope::kRead, [this](const HttpRequest&) {
-                           return HttpResponse{200, "text/plain; version=0.0.4; charset=utf-8",
-                                               dependencies.metrics->Scrape(), {}};
-                         }));
+    metrics_http->Handle(
+        "GET", "/metrics", Guard(Scope::kRead, [this](const HttpRequest&) {
+          return HttpResponse{200, "text/plain; version=0.0.4; charset=utf-8", dependencies.metrics->Scrape(), {}};
+        }));
     NARU_RETURN_IF_ERROR(metrics_http->Start());
   }
   return absl::OkStatus();
@@ -207,11 +207,11 @@ void Server::State::AddMetrics() {
   registrations.push_back(metrics->AddCallback(Kind::kGauge, "naru_grpc_connections",
                                                "Open connections to the gRPC port.", {},
                                                [this] { return static_cast<double>(listener.connections()); }));
-  registrations.push_back(metrics->AddCallback(
-      Kind::kCounter, "naru_grpc_connections_refused_total", "Connections closed because there were too many.", {},
-      [this] { return static_cast<double>(listener.refused()); }));
-  registrations.push_back(metrics->AddCallbacks(
-      Kind::kGauge, "naru_dependency_up", "Whether a dependency answered well: 1 or 0.", [this] {
+  registrations.push_back(metrics->AddCallback(Kind::kCounter, "naru_grpc_connections_refused_total",
+                                               "Connections closed because there were too many.", {},
+                                               [this] { return static_cast<double>(listener.refused()); }));
+  registrations.push_back(
+      metrics->AddCallbacks(Kind::kGauge, "naru_dependency_up", "Whether a dependency answered well: 1 or 0.", [this] {
         std::vector<MetricRegistry::Sample> samples;
         for (const Health::Dependency& dependency : health.GetReport().dependencies) {
           samples.push_back({{{"dependency", dependency.name}}, dependency.status.ok() ? 1.0 : 0.0});
@@ -235,9 +235,13 @@ absl::Status Server::Start() {
   state.AddMetrics();
   state.health.Start(state.options.health_interval);
   state.started = true;
-  NARU_LOG(INFO, "listening", {{"service", state.options.name}, {"grpc", address()}, {"http", http_address()},
-                               {"metrics", metrics_address()}, {"tls", !state.options.tls_cert.empty()},
-                               {"keys", state.options.require_keys}});
+  NARU_LOG(INFO, "listening",
+           {{"service", state.options.name},
+            {"grpc", address()},
+            {"http", http_address()},
+            {"metrics", metrics_address()},
+            {"tls", !state.options.tls_cert.empty()},
+            {"keys", state.options.require_keys}});
   return absl::OkStatus();
 }
 

@@ -1,5 +1,5 @@
-// A gRPC server with everything around it: health, reflection, keys, metrics, access log, HTTP and metrics ports, and an
-// orderly stop. What a main does with it:
+// A gRPC server with everything around it: health, reflection, keys, metrics, access log, HTTP and metrics ports, and
+// an orderly stop. What a main does with it:
 //
 //     StopSignal signal;                                  // before any thread
 //     Server server(config.server, {.metrics = &metrics, .keys = &keys});

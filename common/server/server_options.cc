@@ -37,9 +37,9 @@ void AddServerOptions(Options* options, ServerOptions* server) {
   options->Add("drain_timeout", &server->drain_timeout, "Time for running calls to end when stopping.");
   options->Validate([server] {
     std::vector<FieldViolation> problems;
-    for (const auto& [name, address] : {std::pair{"--listen", &server->listen},
-                                        std::pair{"--http_listen", &server->http_listen},
-                                        std::pair{"--metrics_listen", &server->metrics_listen}}) {
+    for (const auto& [name, address] :
+         {std::pair{"--listen", &server->listen}, std::pair{"--http_listen", &server->http_listen},
+          std::pair{"--metrics_listen", &server->metrics_listen}}) {
       if (address->empty() && address != &server->listen) continue;
       if (const auto parsed = ParseHostPort(*address); !parsed.ok()) {
         problems.push_back({name, std::string(parsed.status().message())});

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "absl/strings/match.h"
+#include "common/log/log.h"
 #include "common/metrics/metrics.h"
 #include "common/server/channel.h"
 #include "common/server/test_certificates.h"
@@ -20,7 +21,6 @@
 #include "common/sync/mutex.h"
 #include "common/testing/http_client.h"
 #include "common/testing/testing.h"
-#include "common/log/log.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "naru/aggregator/v1/aggregator.grpc.pb.h"
 #include "naru/ingest/v1/ingest.grpc.pb.h"
@@ -80,8 +80,9 @@ class ReadOne : public grpc::ServerWriteReactor<ReadEventsResponse> {
   ReadEventsResponse response_;
 };
 
-using RawStream = IngestService::WithRawCallbackMethod_StreamEvents<IngestService::WithRawCallbackMethod_PublishEvents<
-    IngestService::WithCallbackMethod_ReadEvents<IngestService::WithCallbackMethod_GetAccounting<IngestService::Service>>>>;
+using RawStream = IngestService::WithRawCallbackMethod_StreamEvents<
+    IngestService::WithRawCallbackMethod_PublishEvents<IngestService::WithCallbackMethod_ReadEvents<
+        IngestService::WithCallbackMethod_GetAccounting<IngestService::Service>>>>;
 
 // Every kind of method in one service: raw callback stream and unary, callback stream and unary, and synchronous ones.
 class EveryKind : public RawStream {
@@ -122,7 +123,8 @@ class EveryKind : public RawStream {
     ++holding;
     WaitUntil([this, context] { return !hold || context->IsCancelled(); });
     --holding;
-    return ToGrpcStatus(MakeError(absl::StatusCode::kNotFound, "REJECTED_NOT_FOUND", "no such event"), "ingest.naru.dev");
+    return ToGrpcStatus(MakeError(absl::StatusCode::kNotFound, "REJECTED_NOT_FOUND", "no such event"),
+                        "ingest.naru.dev");
   }
   grpc::Status ImportEvents(grpc::ServerContext* context,
                             grpc::ServerReaderWriter<ImportEventsResponse, ImportEventsRequest>* stream) override {
@@ -188,7 +190,9 @@ class ServerTest : public ::testing::Test {
     EXPECT_TRUE(channel.ok()) << channel.status();
     return *channel;
   }
-  std::unique_ptr<IngestService::Stub> Stub(const std::string& key = "") { return IngestService::NewStub(Channel(key)); }
+  std::unique_ptr<IngestService::Stub> Stub(const std::string& key = "") {
+    return IngestService::NewStub(Channel(key));
+  }
   std::string AddKey(Scopes scopes) {
     const NewApiKey made = MakeApiKey(*Random::System());
     keys_.Put({made.id, scopes, made.sha256});
@@ -517,8 +521,12 @@ TEST_F(ServerTest, MeasuresEveryCallByMethodAndCode) {
   const auto has = [this](const std::string& line) {
     return WaitUntil([&] { return absl::StrContains(metrics_.Scrape(), line); });
   };
-  for (const auto& [method, code] : {std::pair{"PublishEvents", "OK"}, {"StreamEvents", "OK"}, {"ReadEvents", "OK"},
-                                     {"GetAccounting", "OK"}, {"GetRejected", "NOT_FOUND"}, {"ImportEvents", "ABORTED"}}) {
+  for (const auto& [method, code] : {std::pair{"PublishEvents", "OK"},
+                                     {"StreamEvents", "OK"},
+                                     {"ReadEvents", "OK"},
+                                     {"GetAccounting", "OK"},
+                                     {"GetRejected", "NOT_FOUND"},
+                                     {"ImportEvents", "ABORTED"}}) {
     EXPECT_TRUE(has(absl::StrCat("naru_grpc_calls_total{code=\"", code, "\",method=\"/naru.ingest.v1.IngestService/",
                                  method, "\"} 1")))
         << method << metrics_.Scrape();
@@ -650,9 +658,8 @@ TEST_F(ServerTest, DuringLameDuckItSaysNotServingAndStillAnswers) {
 TEST_F(ServerTest, PagesTellHealthReadinessAndMetrics) {
   Make();
   std::atomic<bool> up{false};
-  server_->health().AddDependency("event_log", [&up] {
-    return up ? absl::OkStatus() : absl::UnavailableError("disk \"full\"");
-  });
+  server_->health().AddDependency("event_log",
+                                  [&up] { return up ? absl::OkStatus() : absl::UnavailableError("disk \"full\""); });
   server_->HandleHttp("GET", "/extra", Scope::kRead, [](const HttpRequest& request) {
     return HttpResponse{200, "text/plain", request.query, {}};
   });
@@ -677,8 +684,9 @@ TEST_F(ServerTest, WithKeysPagesNeedThemAndReadinessTellsOnlyAWord) {
   server_->health().AddDependency("event_log", [] { return absl::UnavailableError("secret detail"); });
   ASSERT_TRUE(server_->Start().ok());
   const auto get = [](const std::string& address, const std::string& path, const std::string& key) {
-    return testing::HttpGet(address, path, key.empty() ? std::map<std::string, std::string>()
-                                                       : std::map<std::string, std::string>{{"Authorization", "Bearer " + key}});
+    return testing::HttpGet(address, path,
+                            key.empty() ? std::map<std::string, std::string>()
+                                        : std::map<std::string, std::string>{{"Authorization", "Bearer " + key}});
   };
   EXPECT_EQ(get(server_->http_address(), "/healthz", "").status, 200);
   EXPECT_EQ(get(server_->http_address(), "/readyz", "").body, "{\"status\":\"not_ready\"}\n");
@@ -695,7 +703,8 @@ TEST_F(ServerTest, ReflectionListsTheServices) {
   grpc::GenericStub stub(Channel());
   grpc::ClientContext context;
   grpc::CompletionQueue queue;
-  const auto call = stub.PrepareCall(&context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+  const auto call =
+      stub.PrepareCall(&context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
   void* tag = nullptr;
   bool ok = false;
   const auto step = [&] { return queue.Next(&tag, &ok) && ok; };

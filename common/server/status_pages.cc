@@ -24,20 +24,31 @@ std::string Quote(absl::string_view text) {
 
 int HttpStatusOf(absl::StatusCode code) {
   switch (code) {
-    case absl::StatusCode::kOk: return 200;
+    case absl::StatusCode::kOk:
+      return 200;
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kOutOfRange:
-    case absl::StatusCode::kFailedPrecondition: return 400;
-    case absl::StatusCode::kUnauthenticated: return 401;
-    case absl::StatusCode::kPermissionDenied: return 403;
-    case absl::StatusCode::kNotFound: return 404;
+    case absl::StatusCode::kFailedPrecondition:
+      return 400;
+    case absl::StatusCode::kUnauthenticated:
+      return 401;
+    case absl::StatusCode::kPermissionDenied:
+      return 403;
+    case absl::StatusCode::kNotFound:
+      return 404;
     case absl::StatusCode::kAlreadyExists:
-    case absl::StatusCode::kAborted: return 409;
-    case absl::StatusCode::kResourceExhausted: return 429;
-    case absl::StatusCode::kUnimplemented: return 501;
-    case absl::StatusCode::kUnavailable: return 503;
-    case absl::StatusCode::kDeadlineExceeded: return 504;
-    default: return 500;
+    case absl::StatusCode::kAborted:
+      return 409;
+    case absl::StatusCode::kResourceExhausted:
+      return 429;
+    case absl::StatusCode::kUnimplemented:
+      return 501;
+    case absl::StatusCode::kUnavailable:
+      return 503;
+    case absl::StatusCode::kDeadlineExceeded:
+      return 504;
+    default:
+      return 500;
   }
 }
 
@@ -67,8 +78,9 @@ HttpResponse ErrorPage(const absl::Status& status) {
   HttpResponse response;
   response.status = HttpStatusOf(status.code());
   response.content_type = "application/json";
-  response.body = absl::StrCat("{\"code\":", Quote(absl::StatusCodeToString(status.code())), ",\"reason\":",
-                               Quote(GetErrorDetails(status).reason), ",\"message\":", Quote(status.message()), "}\n");
+  response.body = absl::StrCat("{\"code\":", Quote(absl::StatusCodeToString(status.code())),
+                               ",\"reason\":", Quote(GetErrorDetails(status).reason),
+                               ",\"message\":", Quote(status.message()), "}\n");
   if (response.status == 401) response.headers["WWW-Authenticate"] = "Bearer";
   return response;
 }

@@ -71,8 +71,8 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(c
                                                                                  kReloadSeconds);
   } else {
     NARU_RETURN_IF_ERROR(ReadPemFile(options.tls_client_ca).status());
-    files = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
-        options.tls_key, options.tls_cert, options.tls_client_ca, kReloadSeconds);
+    files = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(options.tls_key, options.tls_cert,
+                                                                                 options.tls_client_ca, kReloadSeconds);
   }
   grpc::experimental::TlsServerCredentialsOptions tls(files);
   tls.watch_identity_key_cert_pairs();

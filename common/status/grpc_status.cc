@@ -64,8 +64,8 @@ void ReadDetails(const google::rpc::Status& from, ErrorDetails* details) {
         details->violations.push_back({violation.field(), violation.description()});
       }
     } else if (any.UnpackTo(&retry)) {
-      details->retry_after = std::chrono::milliseconds(retry.retry_delay().seconds() * 1000 +
-                                                       retry.retry_delay().nanos() / 1'000'000);
+      details->retry_after =
+          std::chrono::milliseconds(retry.retry_delay().seconds() * 1000 + retry.retry_delay().nanos() / 1'000'000);
     }
   }
 }

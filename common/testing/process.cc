@@ -168,7 +168,8 @@ absl::StatusOr<std::string> Process::ReadLine(std::chrono::milliseconds timeout)
       return line;
     }
     if (state_->out_ended) {
-      return absl::OutOfRangeError(absl::StrCat("no further line on standard output; on standard error: ", state_->err));
+      return absl::OutOfRangeError(
+          absl::StrCat("no further line on standard output; on standard error: ", state_->err));
     }
     const int64_t left_us = end_us - Clock::System()->MonotonicMicros();
     if (left_us <= 0) {
@@ -186,16 +187,18 @@ absl::StatusOr<int> Process::Wait(std::chrono::milliseconds timeout) {
   int status = 0;
   if (!state_->exited) {
     if (!WaitUntil([&] { return waitpid(state_->pid, &status, WNOHANG) == state_->pid; }, timeout)) {
-      return absl::DeadlineExceededError(absl::StrCat("process ", state_->pid, " is still running; on standard error: ",
-                                                      Stderr()));
+      return absl::DeadlineExceededError(
+          absl::StrCat("process ", state_->pid, " is still running; on standard error: ", Stderr()));
     }
     state_->exited = true;
     state_->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     // What it wrote last may still be in the pipe.
-    WaitUntil([&] {
-      MutexLock lock(&state_->mu);
-      return state_->out_ended;
-    }, std::chrono::seconds(2));
+    WaitUntil(
+        [&] {
+          MutexLock lock(&state_->mu);
+          return state_->out_ended;
+        },
+        std::chrono::seconds(2));
   }
   return state_->exit_code;
 }

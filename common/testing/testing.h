@@ -45,10 +45,10 @@ std::string GetEnv(const char* name, absl::string_view fallback = "");
 class Process {
  public:
   struct Options {
-    std::vector<std::string> args;             ///< args[0] is the program, looked up in PATH
-    std::map<std::string, std::string> env;    ///< added to this process's
-    std::string working_directory;             ///< empty = this process's
-    std::string input;                         ///< written to its standard input, which is then closed
+    std::vector<std::string> args;           ///< args[0] is the program, looked up in PATH
+    std::map<std::string, std::string> env;  ///< added to this process's
+    std::string working_directory;           ///< empty = this process's
+    std::string input;                       ///< written to its standard input, which is then closed
   };
   /// Errors: NOT_FOUND when the program cannot be started.
   static absl::StatusOr<std::unique_ptr<Process>> Start(Options options);
@@ -100,11 +100,11 @@ std::optional<std::string> FindAddress(absl::string_view line, absl::string_view
 }  // namespace naru::testing
 
 /// Ends the test as skipped with `reason`, or as failed where servers are required. Only inside a test body or SetUp.
-#define NARU_REQUIRE_SERVER_OR_SKIP(reason)                                         \
-  do {                                                                              \
-    if (::naru::testing::ServersRequired()) {                                       \
-      FAIL() << "a server is required here: " << (reason);                          \
-    } else {                                                                        \
-      GTEST_SKIP() << (reason);                                                     \
-    }                                                                               \
+#define NARU_REQUIRE_SERVER_OR_SKIP(reason)                \
+  do {                                                     \
+    if (::naru::testing::ServersRequired()) {              \
+      FAIL() << "a server is required here: " << (reason); \
+    } else {                                               \
+      GTEST_SKIP() << (reason);                            \
+    }                                                      \
   } while (false)

@@ -42,9 +42,9 @@ TEST(ProcessTest, FeedsMoreInputThanAPipeHolds) {
 
 TEST(ProcessTest, PassesEnvironmentAndWorkingDirectory) {
   const TempDir dir;
-  const auto result =
-      RunProcess({.args = {"sh", "-c", "echo $NARU_TEST_VALUE; pwd"}, .env = {{"NARU_TEST_VALUE", "7"}},
-                  .working_directory = dir.path()});
+  const auto result = RunProcess({.args = {"sh", "-c", "echo $NARU_TEST_VALUE; pwd"},
+                                  .env = {{"NARU_TEST_VALUE", "7"}},
+                                  .working_directory = dir.path()});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->out, "7\n" + std::filesystem::canonical(dir.path()).string() + "\n");
 }
