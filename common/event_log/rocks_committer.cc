@@ -26,10 +26,6 @@ constexpr size_t kSmallWriteBytes = 64 << 10;
 constexpr uint64_t kEndMarkBytes = 256 << 10;
 // A batch's memory is used again unless it grew beyond this.
 constexpr size_t kKeptBatchBytes = size_t{2} << 20;
-// How often a database that stopped taking writes is asked to go on.
-constexpr int64_t kResumeEveryUs = 200'000;
-// Beside the memory: what tables need around their data, a new write-ahead log, a new manifest.
-constexpr int64_t kRoomToResume = int64_t{8} << 20;
 
 absl::Status TooMuchInFlight(size_t bytes, size_t limit) {
   ErrorDetails details;
@@ -116,11 +112,6 @@ void Committer::NoteEnds() {
 
 void Committer::Barrier() { SubmitAndWait(std::make_unique<CommitRequest>()).status().IgnoreError(); }
 
-absl::Status Committer::Health() const {
-  MutexLock lock(&mu_);
-  return health_;
-}
-
 void Committer::Run() {
   Group group;
   while (true) {
@@ -152,34 +143,6 @@ void Committer::Run() {
     store_->stats()->in_flight_bytes = static_cast<int64_t>(in_flight_bytes_);
     room_.SignalAll();
   }
-}
-
-rocksdb::Status Committer::Resume() {
-  // Resuming writes the memory out. To try that without the space for it would turn an error that passes into one that
-  // only a restart mends.
-  const int64_t free = store_->FreeBytes();
-  const auto needed = static_cast<int64_t>(store_->options().memory_budget / 2) + kRoomToResume;
-  if (free >= 0 && free < needed) return rocksdb::Status::NoSpace("not enough room to write the memory out");
-  return store_->db()->Resume();
-}
-
-absl::Status Committer::PrepareDatabase() {
-  if (!must_resume_) return absl::OkStatus();
-  // After a failed write RocksDB refuses all others until it has been told to go on.
-  const int64_t now = Clock::System()->MonotonicMicros();
-  absl::Status status;
-  if (now < next_resume_us_) {
-    MutexLock lock(&mu_);
-    status = health_;
-  } else {
-    next_resume_us_ = now + kResumeEveryUs;
-    status = rocks::FromRocks(Resume(), "resuming writes");
-  }
-  MutexLock lock(&mu_);
-  health_ = status;
-  must_resume_ = !status.ok();
-  if (status.ok()) NARU_LOG(INFO, "the event log takes writes again");
-  return status;
 }
 
 absl::Status Committer::Stage(CommitRequest* request, rocksdb::WriteBatch* batch) {
@@ -223,30 +186,19 @@ void Committer::CommitGroup(Group* group) {
   const bool has_writes = std::any_of(group->begin(), group->end(), [](const auto& request) {
     return request->status.ok() && !(request->appends.empty() && request->local.empty());
   });
-  if (has_writes) {
-    const absl::Status disk = store_->CheckDisk();
-    const absl::Status database = PrepareDatabase();
-    for (auto& request : *group) {
-      if (!request->status.ok()) continue;
-      if (!database.ok()) {
-        request->status = database;
-      } else if (!disk.ok() && (!request->appends.empty() || request->Bytes() > kSmallWriteBytes)) {
-        request->status = disk;
-      }
+  const absl::Status disk = has_writes ? store_->CheckDisk() : absl::OkStatus();
+  for (auto& request : *group) {
+    if (request->status.ok() && !disk.ok() && (!request->appends.empty() || request->Bytes() > kSmallWriteBytes)) {
+      request->status = disk;
     }
+    request->status = Stage(request.get(), batch_.get());
   }
-  for (auto& request : *group) request->status = Stage(request.get(), batch_.get());
   if (batch_->Count() > 0) {
-    rocksdb::WriteOptions write;
-    write.sync = true;
-    rocksdb::Status written = store_->db()->Write(write, batch_.get());
-    // An error of background work earlier on stops all writes until somebody resumes. What this write left in the log of
-    // writes, if anything, the same bytes overwrite.
-    if (!written.ok() && Resume().ok()) written = store_->db()->Write(write, batch_.get());
-    if (!written.ok()) {
-      GiveUp(group, rocks::FromRocks(written, "writing the event log"));
-    } else {
+    const absl::Status written = store_->Write(batch_.get(), /*sync=*/true, "writing the event log");
+    if (written.ok()) {
       ++store_->stats()->commits;
+    } else {
+      GiveUp(group, written);
     }
   }
   Publish(*group);
@@ -255,12 +207,6 @@ void Committer::CommitGroup(Group* group) {
 }
 
 void Committer::GiveUp(Group* group, const absl::Status& status) {
-  NARU_LOG_EVERY_SECONDS(5, ERROR, "the event log cannot write", {{"status", status}});
-  must_resume_ = true;
-  {
-    MutexLock lock(&mu_);
-    health_ = status;
-  }
   for (auto& request : *group) {
     if (request->status.ok()) request->status = status;
   }

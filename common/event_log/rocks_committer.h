@@ -74,15 +74,11 @@ class Committer {
   void Barrier();
   /// Writes down where the partitions end. For closing: nobody appends any more.
   void NoteEnds();
-  /// OK when the database takes writes.
-  absl::Status Health() const;
 
  private:
   using Group = std::vector<std::unique_ptr<CommitRequest>>;
   void Run();
   void CommitGroup(Group* group);
-  rocksdb::Status Resume();
-  absl::Status PrepareDatabase();
   absl::Status Stage(CommitRequest* request, rocksdb::WriteBatch* batch);
   void StageAppend(CommitRequest::Append* append, AppendedBatch* appended, rocksdb::WriteBatch* batch);
   void Publish(const Group& group);
@@ -97,13 +93,10 @@ class Committer {
   std::deque<std::unique_ptr<CommitRequest>> queue_ ABSL_GUARDED_BY(mu_);
   size_t in_flight_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  absl::Status health_ ABSL_GUARDED_BY(mu_);
 
   // Commit thread only: the tails as they were before the group, by partition, so that a failed write can be undone.
   std::vector<std::pair<Partition*, Partition::Tail>> touched_;
   std::unique_ptr<rocksdb::WriteBatch> batch_;
-  bool must_resume_ = false;
-  int64_t next_resume_us_ = 0;
 
   std::thread thread_;
 };

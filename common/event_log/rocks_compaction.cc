@@ -207,8 +207,7 @@ class Compactor {
       batch.Put(partition_->family, LogKey(block.bases.front()), encoded.value);
     }
     // Not synced: the write-ahead log keeps the order, so a crash undoes the newest steps only.
-    const rocksdb::Status written = store_->db()->Write(rocksdb::WriteOptions(), &batch);
-    if (!written.ok()) return rocks::FromRocks(written, "compacting");
+    NARU_RETURN_IF_ERROR(store_->Write(&batch, /*sync=*/false, "compacting"));
     removed_ += block.removed;
     store_->stats()->compacted_records += block.removed;
     return absl::OkStatus();

@@ -302,7 +302,7 @@ class RocksEventLogInProcess : public RocksEventLog {
   int64_t disk_free_bytes() override { return store_->FreeBytes(); }
 
   absl::Status Health() override {
-    NARU_RETURN_IF_ERROR(committer_->Health());
+    NARU_RETURN_IF_ERROR(store_->WriteHealth());
     return store_->CheckDisk();
   }
 

@@ -19,6 +19,7 @@
 #include "common/event_log/block.h"
 #include "common/event_log/event_log.h"
 #include "common/event_log/rocks_event_log.h"
+#include "common/event_log/rocks_event_log_metrics.h"
 #include "common/event_log/rocks_test_log.h"
 #include "common/status/status.h"
 #include "common/sync/mutex.h"
@@ -231,6 +232,18 @@ TEST_F(RocksLimits, TopicsWithAnotherPrefixAreApart) {
   EXPECT_THAT(*log_->ListTopics(), ::testing::ElementsAre("events"));
   EXPECT_EQ(log_->CommittedOffsets("group", "events")->size(), 1u);
   EXPECT_EQ(log_->DescribeTopic("events")->partitions[0].end_offset, 1);
+}
+
+TEST_F(RocksLimits, CountersAreServedAsMetrics) {
+  log_.Open();
+  MakeTopic("events");
+  MetricRegistry registry;
+  const RocksEventLogMetrics metrics(log_.get(), &registry);
+  auto producer = *log_->OpenProducer({});
+  const std::vector<Record> records = {{"", "v", TestLog::kNow}, {"", "w", TestLog::kNow}};
+  ASSERT_TRUE(producer->Append({AppendBatch{"events", 0, {}, records}}).ok());
+  EXPECT_THAT(registry.Scrape(), HasSubstr("naru_event_log_appended_records_total 2"));
+  EXPECT_THAT(registry.Scrape(), HasSubstr("naru_event_log_damaged_ranges_total 0"));
 }
 
 TEST_F(RocksLimits, EverythingAtOnce) {

@@ -80,23 +80,19 @@ absl::Status RocksLocalStore::Write(absl::Span<const LocalWrite> writes, bool sy
   }
   if (batch.Count() == 0) return absl::OkStatus();
   NARU_RETURN_IF_ERROR(store_->CheckDisk());
-  rocksdb::WriteOptions options;
-  options.sync = sync;
-  return rocks::FromRocks(store_->db()->Write(options, &batch), "writing local families");
+  return store_->Write(&batch, sync, "writing local families");
 }
 
 absl::Status RocksLocalStore::DeleteRange(const std::string& family, absl::string_view from, absl::string_view to) {
   NARU_ASSIGN_OR_RETURN(rocksdb::ColumnFamilyHandle * handle, Find(family));
   rocksdb::WriteBatch batch;
   // The mark first, then the files: files that go while an older version of a key stays below would bring that back.
-  rocksdb::Status status = batch.DeleteRange(handle, ToSlice(from), ToSlice(to));
-  if (status.ok()) status = store_->db()->Write(rocksdb::WriteOptions(), &batch);
-  if (status.ok()) {
-    const rocksdb::Slice begin = ToSlice(from);
-    const rocksdb::Slice end = ToSlice(to);
-    status = rocksdb::DeleteFilesInRange(store_->db(), handle, &begin, &end, /*include_end=*/false);
-  }
-  return rocks::FromRocks(status, absl::StrCat("deleting a range of family ", family));
+  const std::string what = absl::StrCat("deleting a range of family ", family);
+  const rocksdb::Slice begin = ToSlice(from);
+  const rocksdb::Slice end = ToSlice(to);
+  NARU_RETURN_IF_ERROR(rocks::FromRocks(batch.DeleteRange(handle, begin, end), what));
+  NARU_RETURN_IF_ERROR(store_->Write(&batch, /*sync=*/false, what));
+  return rocks::FromRocks(rocksdb::DeleteFilesInRange(store_->db(), handle, &begin, &end, /*include_end=*/false), what);
 }
 
 int64_t RocksLocalStore::ApproximateBytes(const std::string& family) {

@@ -124,7 +124,8 @@ absl::StatusOr<int64_t> ApplyRetention(RocksStore* store, GroupTable* groups, Pa
 }
 
 absl::Status MergeSmallTables(RocksStore* store, Partition* partition) {
-  constexpr uint64_t kLargeTable = uint64_t{8} << 20;  // large enough to be left alone
+  // Large enough to be left alone: what a busy topic's share of a full memory makes is larger, and never rewritten.
+  constexpr uint64_t kLargeTable = uint64_t{2} << 20;
   constexpr size_t kFanIn = 8;
   rocksdb::ColumnFamilyMetaData metadata;
   store->db()->GetColumnFamilyMetaData(partition->family, &metadata);

@@ -204,6 +204,34 @@ TEST_F(RocksRetention, DroppedRecordsGiveTheirSpaceBack) {
   EXPECT_LE(Size("events"), 1 << 20);
 }
 
+TEST_F(RocksRetention, SmallTablesAreMergedAndKeepTheirRecords) {
+  log_.Open();
+  TopicConfig config;
+  config.name = "slow";
+  Configure(config);
+  const auto tables = [&] {
+    int count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(log_.DatabasePath())) {
+      count += entry.path().extension() == ".sst" ? 1 : 0;
+    }
+    return count;
+  };
+  constexpr int kStarts = 34;
+  for (int i = 0; i < kStarts; ++i) {
+    Append("slow", {{"k", absl::StrCat("v", i), TestLog::kNow}});
+    log_.Close();
+    log_.Open();
+  }
+  EXPECT_GT(tables(), kStarts - 2);
+  EXPECT_TRUE(testing::WaitUntil([&] {
+    EXPECT_TRUE(log_->RunMaintenance().ok());
+    return tables() < 18;
+  })) << tables();
+  const std::vector<SeenRecord> seen = ReadAll(log_.get(), "slow");
+  ASSERT_EQ(seen.size(), static_cast<size_t>(kStarts));
+  for (int i = 0; i < kStarts; ++i) EXPECT_EQ(seen[static_cast<size_t>(i)].value, absl::StrCat("v", i));
+}
+
 // What retention must do, said slowly.
 class RetentionModel {
  public:

@@ -25,6 +25,11 @@ constexpr int kFormatVersion = 1;
 constexpr size_t kMinMemoryBudget = size_t{16} << 20;
 constexpr int64_t kMiB = int64_t{1} << 20;
 
+// How often a database that stopped taking writes is asked to go on.
+constexpr int64_t kResumeEveryUs = 200'000;
+// What resuming needs beside the memory: around the tables' data, for a new write-ahead log, for a new manifest.
+constexpr int64_t kRoomToResume = 8 * kMiB;
+
 rocks::FamilyUse UseOf(absl::string_view family) {
   return absl::StartsWith(family, "log/") ? rocks::FamilyUse::kGrowing : rocks::FamilyUse::kKeyed;
 }
@@ -319,9 +324,41 @@ absl::Status RocksStore::WriteMeta(const std::vector<std::pair<std::string, std:
   rocksdb::WriteBatch batch;
   for (const auto& [key, value] : puts) batch.Put(meta_, key, value);
   for (const std::string& key : deletes) batch.Delete(meta_, key);
+  return Write(&batch, /*sync=*/true, "writing the log's books");
+}
+
+rocksdb::Status RocksStore::Resume() {
+  MutexLock lock(&resume_mu_);
+  const int64_t now = Clock::System()->MonotonicMicros();
+  if (now < next_resume_us_) return rocksdb::Status::Busy("resumed a moment ago");
+  // Resuming writes the memory out. To try that without the space for it would turn an error that passes into one that
+  // only a restart mends.
+  const int64_t free = FreeBytes();
+  const auto needed = static_cast<int64_t>(options_.memory_budget / 2) + kRoomToResume;
+  if (free >= 0 && free < needed) return rocksdb::Status::NoSpace("not enough room to write the memory out");
+  next_resume_us_ = now + kResumeEveryUs;
+  return db()->Resume();
+}
+
+absl::Status RocksStore::Write(rocksdb::WriteBatch* batch, bool sync, absl::string_view what) {
   rocksdb::WriteOptions write;
-  write.sync = true;
-  return rocks::FromRocks(db()->Write(write, &batch), "writing the log's books");
+  write.sync = sync;
+  rocksdb::Status written = db()->Write(write, batch);
+  // What the failed try left in the write-ahead log, if anything, the same bytes overwrite.
+  if (!written.ok() && Resume().ok()) written = db()->Write(write, batch);
+  const absl::Status status = rocks::FromRocks(written, what);
+  if (!status.ok() || write_failed_.load()) {
+    NARU_LOG_EVERY_SECONDS(5, WARNING, "writes of the event log", {{"status", status}});
+    MutexLock lock(&mu_);
+    write_health_ = status;
+    write_failed_ = !status.ok();
+  }
+  return status;
+}
+
+absl::Status RocksStore::WriteHealth() const {
+  MutexLock lock(&mu_);
+  return write_health_;
 }
 
 absl::Status RocksStore::ScanMeta(MetaKind kind,

@@ -105,6 +105,12 @@ class RocksStore {
   absl::StatusOr<Partition*> FindPartition(const std::string& topic, int partition);
   std::vector<Topic*> Topics();
 
+  /// Writes a batch; every write of the log goes through here. After an error of the disk RocksDB refuses all writes: this
+  /// resumes it as soon as there is room, and tries again. Callers have checked the disk if they are to be refused early.
+  absl::Status Write(rocksdb::WriteBatch* batch, bool sync, absl::string_view what);
+  /// OK, or why the last write failed.
+  absl::Status WriteHealth() const;
+
   /// Writes keys of the family `meta`, all or nothing, synced.
   absl::Status WriteMeta(const std::vector<std::pair<std::string, std::string>>& puts,
                          const std::vector<std::string>& deletes = {});
@@ -144,10 +150,16 @@ class RocksStore {
   };
   std::map<std::string, LostRange> lost_;  // by family; only while opening
 
+  rocksdb::Status Resume();
+
+  Mutex resume_mu_;  // one attempt at a time
+  int64_t next_resume_us_ ABSL_GUARDED_BY(resume_mu_) = 0;
+  std::atomic<bool> write_failed_{false};
   Mutex create_mu_;  // one CreateTopic at a time
   mutable Mutex mu_;
   std::map<std::string, std::unique_ptr<Topic>> topics_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> notes_ ABSL_GUARDED_BY(mu_);
+  absl::Status write_health_ ABSL_GUARDED_BY(mu_);
 };
 
 inline rocksdb::Slice ToSlice(absl::string_view s) { return {s.data(), s.size()}; }

@@ -100,7 +100,7 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(FamilyUse use, const SharedMemory
   rocksdb::BlockBasedTableOptions table = TableOptions(memory);
   options.write_buffer_size = 64 * kMiB;  // the shared budget flushes long before
   options.arena_block_size = 256 << 10;   // small: dozens of families hold one each
-  options.max_write_buffer_number = 4;
+  options.max_write_buffer_number = 3;    // a disk slower than the writers then stops these, before memory doubles
   options.ttl = 0;                        // never rewrite a table because of its age
   options.periodic_compaction_seconds = 0;
   // Tables waiting to be moved down never stop writers: whoever reads keyed families would rather read a few more tables.
