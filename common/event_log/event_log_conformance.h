@@ -770,6 +770,13 @@ TEST_P(EventLogConformance, LocalStoreScansInOrderAndDeletesRanges) {
   EXPECT_EQ((*many)[1].value_or("absent"), "absent");
   EXPECT_EQ((*many)[2].value_or("absent"), "v99");
   EXPECT_GT(store->ApproximateBytes("state"), 0);
+  ASSERT_TRUE(store->DeleteRange("state", "k195", "").ok());
+  EXPECT_TRUE(store->DeleteRange("state", "k5", "k4").ok()) << "an empty range";
+  many = store->MultiGet("state", {"k194", "k195", "k199"});
+  ASSERT_TRUE(many.ok());
+  EXPECT_EQ((*many)[0].value_or("absent"), "v94");
+  EXPECT_EQ((*many)[1].value_or("absent"), "absent");
+  EXPECT_EQ((*many)[2].value_or("absent"), "absent");
   EXPECT_EQ(store->Get("nowhere", "k").status().code(), absl::StatusCode::kNotFound);
 }
 

@@ -1,6 +1,7 @@
 #include "common/event_log/rocks_groups.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -10,33 +11,36 @@
 namespace naru::event_log {
 
 absl::Status GroupTable::Load() {
-  MutexLock lock(&mu_);
   const std::string& prefix = store_->options().topic_prefix;
-  const auto name_of = [&](absl::string_view key, MetaKind kind) -> std::optional<MetaName> {
-    std::optional<MetaName> name = ParseMetaKey(key, kind);
+  const auto name_of = [&](absl::string_view key, MetaKind kind) -> std::optional<GroupName> {
+    const std::optional<MetaName> name = ParseMetaKey(key, kind);
     if (!name.has_value()) return std::nullopt;
     absl::string_view topic = name->second;
     if (!absl::ConsumePrefix(&topic, prefix)) return std::nullopt;
-    name->second = std::string(topic);
-    return name;
+    return GroupName(name->first, topic);
   };
+  std::map<GroupName, Group> groups;
   NARU_RETURN_IF_ERROR(store_->ScanMeta(MetaKind::kGroup, [&](absl::string_view key, absl::string_view) {
-    if (const auto name = name_of(key, MetaKind::kGroup)) groups_[{name->first, name->second}].registered = true;
+    if (const auto name = name_of(key, MetaKind::kGroup)) groups[*name].registered = true;
     return absl::OkStatus();
   }));
-  return store_->ScanMeta(MetaKind::kGroupOffset, [&](absl::string_view key, absl::string_view value) {
-    const auto name = name_of(key, MetaKind::kGroupOffset);
-    if (!name.has_value()) return absl::OkStatus();
-    const absl::StatusOr<int64_t> offset = DecodeNumber(value);
-    if (!offset.ok()) {
-      store_->AddNote(absl::StrCat("group ", name->first, " of topic ", name->second, ": ", offset.status().message()));
-      return absl::OkStatus();
-    }
-    Group& group = groups_[{name->first, name->second}];
-    group.registered = true;
-    group.committed[name->partition] = *offset;
-    return absl::OkStatus();
-  });
+  NARU_RETURN_IF_ERROR(
+      store_->ScanMeta(MetaKind::kGroupOffset, [&](absl::string_view key, absl::string_view value) {
+        const auto name = name_of(key, MetaKind::kGroupOffset);
+        if (!name.has_value()) return absl::OkStatus();
+        const absl::StatusOr<int64_t> offset = DecodeNumber(value);
+        if (!offset.ok()) {
+          store_->AddNote(absl::StrCat("group ", name->first, " of topic ", name->second, ": ", offset.status().message()));
+          return absl::OkStatus();
+        }
+        Group& group = groups[*name];
+        group.registered = true;
+        group.committed[ParseMetaKey(key, MetaKind::kGroupOffset)->partition] = *offset;
+        return absl::OkStatus();
+      }));
+  MutexLock lock(&mu_);
+  groups_ = std::move(groups);
+  return absl::OkStatus();
 }
 
 GroupTable::Group* GroupTable::FindGroup(const std::string& group, const std::string& topic) {

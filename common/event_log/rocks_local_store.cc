@@ -85,11 +85,20 @@ absl::Status RocksLocalStore::Write(absl::Span<const LocalWrite> writes, bool sy
 
 absl::Status RocksLocalStore::DeleteRange(const std::string& family, absl::string_view from, absl::string_view to) {
   NARU_ASSIGN_OR_RETURN(rocksdb::ColumnFamilyHandle * handle, Find(family));
+  const std::string what = absl::StrCat("deleting a range of family ", family);
+  std::string last(to);
+  if (to.empty()) {
+    // As in Scan: to the end.
+    const std::unique_ptr<rocksdb::Iterator> it(store_->db()->NewIterator(rocksdb::ReadOptions(), handle));
+    it->SeekToLast();
+    if (!it->Valid()) return rocks::FromRocks(it->status(), what);
+    last = absl::StrCat(ToView(it->key()), absl::string_view("\0", 1));
+  }
+  if (last <= from) return absl::OkStatus();
+  const rocksdb::Slice begin = ToSlice(from);
+  const rocksdb::Slice end(last);
   rocksdb::WriteBatch batch;
   // The mark first, then the files: files that go while an older version of a key stays below would bring that back.
-  const std::string what = absl::StrCat("deleting a range of family ", family);
-  const rocksdb::Slice begin = ToSlice(from);
-  const rocksdb::Slice end = ToSlice(to);
   NARU_RETURN_IF_ERROR(rocks::FromRocks(batch.DeleteRange(handle, begin, end), what));
   NARU_RETURN_IF_ERROR(store_->Write(&batch, /*sync=*/false, what));
   return rocks::FromRocks(rocksdb::DeleteFilesInRange(store_->db(), handle, &begin, &end, /*include_end=*/false), what);

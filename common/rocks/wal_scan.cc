@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -167,26 +168,23 @@ absl::StatusOr<WalScan> ScanWal(const std::string& path, const std::function<voi
     const std::string message = absl::StrCat("opening ", path, ": ", std::strerror(errno));
     return errno == ENOENT ? absl::NotFoundError(message) : absl::InternalError(message);
   }
+  const off_t file_bytes = ::lseek(fd, 0, SEEK_END);
   WriteAssembler assembler(good, after_damage);
   const auto buffer = std::make_unique<char[]>(kBlockBytes);
-  uint64_t block_start = 0;
-  while (true) {
+  for (off_t block_start = 0; block_start < file_bytes; block_start += kBlockBytes) {
+    const auto wanted = static_cast<size_t>(std::min<off_t>(kBlockBytes, file_bytes - block_start));
     size_t filled = 0;
-    while (filled < kBlockBytes) {
-      const ssize_t n = ::read(fd, buffer.get() + filled, kBlockBytes - filled);
+    while (filled < wanted) {
+      const ssize_t n = ::pread(fd, buffer.get() + filled, wanted - filled, block_start + static_cast<off_t>(filled));
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) break;  // an unreadable sector is the end of what can be read, as a cut is
+      if (n <= 0) break;
       filled += static_cast<size_t>(n);
     }
-    if (filled == 0) break;
-    ScanBlock(absl::string_view(buffer.get(), filled), block_start, &assembler);
-    block_start += filled;
-    if (filled < kBlockBytes) break;
+    ScanBlock(absl::string_view(buffer.get(), filled), static_cast<uint64_t>(block_start), &assembler);
+    if (filled < wanted) assembler.Damaged(true);  // a sector that cannot be read; what follows may be well
   }
-  const off_t end = ::lseek(fd, 0, SEEK_END);
   ::close(fd);
-  WalScan scan = assembler.Result(block_start);
-  if (end > 0 && static_cast<uint64_t>(end) > block_start) scan.file_bytes = static_cast<uint64_t>(end);
+  WalScan scan = assembler.Result(static_cast<uint64_t>(file_bytes));
   return scan;
 }
 
