@@ -72,8 +72,9 @@ class Problems {
     ErrorDetails details;
     details.reason = "INVALID_RESOURCES";
     details.metadata["problems"] = absl::StrCat(count_);
-    std::string message = absl::StrCat(count_, count_ == 1 ? " problem: " : " problems; the first: ",
-                                       violations_[0].field, ": ", violations_[0].description);
+    std::string message =
+        absl::StrCat(count_, count_ == 1 ? " problem: " : " problems; the first: ", violations_[0].field, ": ",
+                     violations_[0].description);
     details.violations = std::move(violations_);
     return MakeError(absl::StatusCode::kInvalidArgument, message, std::move(details));
   }
@@ -148,10 +149,11 @@ absl::Status CheckEtag(const v1::Resource& resource, const v1::Resource* current
   if (wanted.empty()) return absl::OkStatus();
   const std::string have = current == nullptr ? "" : current->metadata().etag();
   if (wanted == have) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kAborted, "ETAG_MISMATCH",
-                   absl::StrCat(Title(resource), current == nullptr ? " does not exist (any more)"
-                                                                    : " was changed by somebody else in between",
-                                ": its etag is `", have, "`, not `", wanted, "`; read it again, or leave etag out"));
+  return MakeError(
+      absl::StatusCode::kAborted, "ETAG_MISMATCH",
+      absl::StrCat(Title(resource),
+                   current == nullptr ? " does not exist (any more)" : " was changed by somebody else in between",
+                   ": its etag is `", have, "`, not `", wanted, "`; read it again, or leave etag out"));
 }
 
 v1::ApplyResult PlanOne(const Snapshot& snapshot, const v1::Resource& resource, int64_t now_us) {
@@ -196,9 +198,9 @@ absl::StatusOr<v1::ApplyResourcesResponse> PlanApply(const Snapshot& snapshot,
                                                      const std::vector<v1::Resource>& resources,
                                                      const TestRunners* runners, int64_t now_us) {
   if (resources.size() > static_cast<size_t>(kMaxResourcesAnApply)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "TOO_MANY_RESOURCES",
-                     absl::StrCat(resources.size(), " resources in one call; at most ", kMaxResourcesAnApply,
-                                  " are allowed"));
+    return MakeError(
+        absl::StatusCode::kInvalidArgument, "TOO_MANY_RESOURCES",
+        absl::StrCat(resources.size(), " resources in one call; at most ", kMaxResourcesAnApply, " are allowed"));
   }
   NARU_RETURN_IF_ERROR(CheckAll(snapshot, resources, runners));
   v1::ApplyResourcesResponse response;

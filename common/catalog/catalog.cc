@@ -34,8 +34,8 @@ struct Catalog::State {
   event_log::EventLog& log;
   const Clock& clock;
   std::unique_ptr<event_log::Reader> reader;
-  SnapshotBuilder builder;       // only the following thread, once it runs
-  int64_t publish_from = 0;      // position below which nothing is published yet
+  SnapshotBuilder builder;   // only the following thread, once it runs
+  int64_t publish_from = 0;  // position below which nothing is published yet
 
   // Held while callbacks run, so that Subscribe and Unsubscribe come before or after a whole delivery.
   Mutex delivery_mu ABSL_ACQUIRED_BEFORE(mu);

@@ -34,8 +34,9 @@ class Catalog {
   /// The newest snapshot. Never null, never blocks on the log.
   std::shared_ptr<const Snapshot> snapshot() const;
 
-  /// Calls `callback` with the current snapshot (before it returns), then with each new one, in order, one call at a time,
-  /// from the following thread. It may not call Subscribe, Unsubscribe or CatchUp. Returns a token for Unsubscribe.
+  /// Calls `callback` with the current snapshot (before it returns), then with each new one, in order, one call at a
+  /// time, from the following thread. It may not call Subscribe, Unsubscribe or CatchUp. Returns a token for
+  /// Unsubscribe.
   int64_t Subscribe(Callback callback);
   /// After it returns the callback is not running and is not called again. Unknown tokens do nothing.
   void Unsubscribe(int64_t token);

@@ -8,8 +8,8 @@
 
 namespace naru::catalog {
 
-/// A KeyStore that follows a Catalog: a key that was revoked is refused as soon as the record has been read. Thread-safe.
-/// Destroy before the catalog.
+/// A KeyStore that follows a Catalog: a key that was revoked is refused as soon as the record has been read.
+/// Thread-safe. Destroy before the catalog.
 class CatalogKeyStore : public KeyStore {
  public:
   explicit CatalogKeyStore(Catalog& catalog);

@@ -101,7 +101,8 @@ class CatalogRpc final : public v1::CatalogService::Service {
     }
     const std::vector<std::string>& kinds = ResourceKinds();
     if (!request.kind().empty() && std::find(kinds.begin(), kinds.end(), request.kind()) == kinds.end()) {
-      return BadField("kind", absl::StrCat("there is no kind `", request.kind(), "`", DidYouMean(request.kind(), kinds)));
+      return BadField("kind",
+                      absl::StrCat("there is no kind `", request.kind(), "`", DidYouMean(request.kind(), kinds)));
     }
     std::string after;
     if (!absl::WebSafeBase64Unescape(request.page_token(), &after)) {
@@ -141,9 +142,9 @@ std::string CatalogServiceName() { return v1::CatalogService::service_full_name(
 
 std::vector<std::pair<std::string, Scope>> CatalogServiceScopes() {
   const std::string prefix = absl::StrCat("/", CatalogServiceName(), "/");
-  return {{prefix + "GetResource", Scope::kRead},    {prefix + "ListResources", Scope::kRead},
+  return {{prefix + "GetResource", Scope::kRead},     {prefix + "ListResources", Scope::kRead},
           {prefix + "ApplyResources", Scope::kAdmin}, {prefix + "DeleteResource", Scope::kAdmin},
-          {prefix + "CreateApiKey", Scope::kAdmin},  {prefix + "ListApiKeys", Scope::kAdmin},
+          {prefix + "CreateApiKey", Scope::kAdmin},   {prefix + "ListApiKeys", Scope::kAdmin},
           {prefix + "RevokeApiKey", Scope::kAdmin}};
 }
 

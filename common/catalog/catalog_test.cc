@@ -161,8 +161,8 @@ TEST_F(CatalogTest, ReportsEveryProblemOfAllResources) {
   EXPECT_EQ(details.reason, "INVALID_RESOURCES");
   std::vector<std::string> fields;
   for (const FieldViolation& violation : details.violations) fields.push_back(violation.field);
-  EXPECT_THAT(fields, ElementsAre("resources[1].metadata.name", "resources[1].spec.retention",
-                                  "resources[2].metadata.name"));
+  EXPECT_THAT(fields,
+              ElementsAre("resources[1].metadata.name", "resources[1].spec.retention", "resources[2].metadata.name"));
   EXPECT_THAT(catalog_->snapshot()->List(""), IsEmpty());
 }
 
@@ -215,7 +215,8 @@ TEST_F(CatalogTest, NamesTheNearestWhenSomethingIsNotThere) {
 TEST_F(CatalogTest, RefusesAnIncompatibleChange) {
   Apply(Yaml("EventType", "a", "{schema: {properties: {x: {type: number}}}}"));
   const auto response = writer_->Apply({Yaml("EventType", "a", "{schema: {properties: {x: {type: string}}}}")}, false);
-  EXPECT_THAT(response.status().message(), HasSubstr("resources[0].spec.schema.properties.x.type: changes from number"));
+  EXPECT_THAT(response.status().message(),
+              HasSubstr("resources[0].spec.schema.properties.x.type: changes from number"));
 }
 
 TEST_F(CatalogTest, RunsChecksAndTestsBeforeItWrites) {
@@ -237,7 +238,7 @@ TEST_F(CatalogTest, RunsChecksAndTestsBeforeItWrites) {
   EXPECT_THAT(writer_->Apply({metric}, false).status().message(), HasSubstr("not in this release"));
   v1::Resource format = Yaml("InputFormat", "f", "{parser: {type: json}, event: {type: t}}");
   format.add_tests()->set_input("x");
-  EXPECT_THAT(writer_->Apply({format}, false).status().message(), HasSubstr("cannot be run here"));
+  EXPECT_TRUE(writer_->Apply({format}, false).ok()) << "a kind that nobody registered is another program's";
 }
 
 TEST_F(CatalogTest, KeepsEverythingAcrossARestart) {
@@ -361,8 +362,7 @@ TEST_F(CatalogTest, MakesKeysThatOpenUntilTheyAreRevoked) {
   CatalogKeyStore keys(*catalog_);
   EXPECT_EQ(writer_->CreateApiKey("x", {}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(writer_->CreateApiKey("x", {"root"}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(writer_->CreateApiKey(std::string(129, 'x'), {"read"}).status().code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(writer_->CreateApiKey(std::string(129, 'x'), {"read"}).status().code(), absl::StatusCode::kInvalidArgument);
   const auto made = writer_->CreateApiKey("dashboards", {"read", "publish"});
   ASSERT_TRUE(made.ok()) << made.status();
   EXPECT_TRUE(made->api_key().sha256().empty());

@@ -25,10 +25,10 @@ inline constexpr int kMaxApiKeys = 10'000;
 /// In an error: violations beyond these are only counted.
 inline constexpr int kMaxProblemsReported = 1'000;
 
-/// Writes the topic under the transactional id `naru-catalog`: takes the id (which fences any other writer), reads to the
-/// end, compares, commits. Of two writers at the same time one gets ABORTED (reason FENCED) and may simply try again.
-/// Each change is in the Catalog's snapshot when the call returns. Thread-safe; calls run one after another and block for
-/// some transactions (embedded: a sync; on Kafka: about 100 ms).
+/// Writes the topic under the transactional id `naru-catalog`: takes the id (which fences any other writer), reads to
+/// the end, compares, commits. Of two writers at the same time one gets ABORTED (reason FENCED) and may simply try
+/// again. Each change is in the Catalog's snapshot when the call returns. Thread-safe; calls run one after another and
+/// block for some transactions (embedded: a sync; on Kafka: about 100 ms).
 class CatalogWriter {
  public:
   /// Borrows everything; `runners` may be null (tests are then not run: only for programs that have checked before).
@@ -38,8 +38,8 @@ class CatalogWriter {
 
   /// Validates all resources together and against the catalog, runs their tests, then creates, updates or leaves alone
   /// each; all or nothing. `dry_run`: says what would happen.
-  /// Errors: INVALID_ARGUMENT (reason INVALID_RESOURCES) with a violation `resources[3].spec.window.size` for each problem;
-  /// ABORTED (ETAG_MISMATCH, FENCED); those of the log.
+  /// Errors: INVALID_ARGUMENT (reason INVALID_RESOURCES) with a violation `resources[3].spec.window.size` for each
+  /// problem; ABORTED (ETAG_MISMATCH, FENCED); those of the log.
   absl::StatusOr<v1::ApplyResourcesResponse> Apply(const std::vector<v1::Resource>& resources, bool dry_run);
 
   /// Deletes and returns it. `etag` may be empty.

@@ -1,5 +1,5 @@
-// Compatibility of event types: whether every event that the old one accepted is accepted by the new one. What cannot be
-// decided (two different patterns) counts as a refusal.
+// Compatibility of event types: whether every event that the old one accepted is accepted by the new one. What cannot
+// be decided (two different patterns) counts as a refusal.
 #include <algorithm>
 #include <string>
 
@@ -35,14 +35,16 @@ bool Widens(const std::string& from, const std::string& to) {
 class ChangeChecker {
  public:
   ChangeChecker(const v1::EventType& current, const v1::EventType& next, ProblemList* problems)
-      : rejects_unknown_(next.unknown_fields() == "reject"), was_rejecting_(current.unknown_fields() == "reject"),
+      : rejects_unknown_(next.unknown_fields() == "reject"),
+        was_rejecting_(current.unknown_fields() == "reject"),
         problems_(problems) {}
 
   void CheckObject(const Properties& current, const Names& current_required, const Properties& next,
                    const Names& next_required, const std::string& path) {
     for (const std::string& name : next_required) {
       if (Contains(current_required, name)) continue;
-      Refuse(absl::StrCat(path, ".required"), absl::StrCat("`", name, "` becomes required; events without it were "
+      Refuse(absl::StrCat(path, ".required"), absl::StrCat("`", name,
+                                                           "` becomes required; events without it were "
                                                            "accepted"));
     }
     for (const auto& [name, field] : current) {
@@ -51,7 +53,8 @@ class ChangeChecker {
       if (found != next.end()) {
         CheckField(field, found->second, child);
       } else if (rejects_unknown_ && !(next.empty() && path != "spec.schema")) {
-        Refuse(absl::StrCat(path, ".properties"), absl::StrCat("`", name, "` is no longer there and unknown fields are "
+        Refuse(absl::StrCat(path, ".properties"), absl::StrCat("`", name,
+                                                               "` is no longer there and unknown fields are "
                                                                "rejected; events with it were accepted"));
       }
     }
@@ -77,8 +80,9 @@ class ChangeChecker {
     CheckEnum(current, next, path);
     CheckLimits(current, next, path);
     if (!next.pattern().empty() && next.pattern() != current.pattern()) {
-      Refuse(absl::StrCat(path, ".pattern"), "the pattern is new or another one; texts that it does not match were "
-                                             "accepted");
+      Refuse(absl::StrCat(path, ".pattern"),
+             "the pattern is new or another one; texts that it does not match were "
+             "accepted");
     }
     if (next.has_items()) CheckField(current.items(), next.items(), absl::StrCat(path, ".items"));
     CheckObject(current.properties(), current.required(), next.properties(), next.required(), path);
@@ -104,9 +108,8 @@ class ChangeChecker {
   template <typename T>
   void CheckLimit(const std::string& path, const char* word, bool had, T before, bool has, T after, bool upper) {
     if (!has || (had && (upper ? after >= before : after <= before))) return;
-    Refuse(absl::StrCat(path, ".", word),
-           had ? absl::StrCat(upper ? "falls" : "rises", " from ", before, " to ", after)
-               : absl::StrCat("there was no limit, now it is ", after));
+    Refuse(absl::StrCat(path, ".", word), had ? absl::StrCat(upper ? "falls" : "rises", " from ", before, " to ", after)
+                                              : absl::StrCat("there was no limit, now it is ", after));
   }
 
   void CheckLimits(const v1::Field& current, const v1::Field& next, const std::string& path) {
@@ -132,9 +135,9 @@ std::string PartitionBy(const v1::EventType& type) {
 
 void CheckEventTypeChange(const v1::EventType& current, const v1::EventType& next, ProblemList* problems) {
   if (PartitionBy(current) != PartitionBy(next)) {
-    problems->Add("spec.partition_by",
-                  absl::StrCat("stays ", PartitionBy(current), " for ever: stored events lie in the partitions that it "
-                               "decided; make a type of another name"));
+    problems->Add("spec.partition_by", absl::StrCat("stays ", PartitionBy(current),
+                                                    " for ever: stored events lie in the partitions that it "
+                                                    "decided; make a type of another name"));
   }
   if (next.compatibility() == "none") return;
   ChangeChecker checker(current, next, problems);

@@ -102,7 +102,8 @@ bool TestRun::CheckExpectation(const v1::ResourceTest& test, const std::string& 
     Fail(path, "needs one of `accepted: true` and `rejected: REASON`");
   } else if (test.has_accepted() && !test.accepted()) {
     Fail(absl::StrCat(path, ".accepted"), "is true or left out; name the reason with `rejected`");
-  } else if (RejectReason reason; !test.rejected().empty() && !ingest::v1::RejectReason_Parse(test.rejected(), &reason)) {
+  } else if (RejectReason reason;
+             !test.rejected().empty() && !ingest::v1::RejectReason_Parse(test.rejected(), &reason)) {
     std::vector<std::string> reasons;
     const auto* descriptor = ingest::v1::RejectReason_descriptor();
     for (int i = 1; i < descriptor->value_count(); ++i) reasons.push_back(descriptor->value(i)->name());
@@ -171,16 +172,16 @@ void TestRun::RunOne(const v1::ResourceTest& test, const std::string& path) {
   Outcome outcome;
   if (!MakeEvent(test.event(), path, &event, &outcome)) return;
   if (outcome.reason == ingest::v1::REJECT_REASON_UNSPECIFIED) outcome = Check(event);
-  const std::string name = outcome.reason == ingest::v1::REJECT_REASON_UNSPECIFIED
-                               ? "accepted"
-                               : absl::StrCat("rejected with ", ingest::v1::RejectReason_Name(outcome.reason), " (",
-                                              outcome.why, ")");
+  const std::string name =
+      outcome.reason == ingest::v1::REJECT_REASON_UNSPECIFIED
+          ? "accepted"
+          : absl::StrCat("rejected with ", ingest::v1::RejectReason_Name(outcome.reason), " (", outcome.why, ")");
   const std::string title = test.name().empty() ? "" : absl::StrCat(test.name(), ": ");
   if (test.has_accepted() && outcome.reason != ingest::v1::REJECT_REASON_UNSPECIFIED) {
     Fail(absl::StrCat(path, ".accepted"), absl::StrCat(title, "the event is ", name));
   } else if (!test.rejected().empty() && ingest::v1::RejectReason_Name(outcome.reason) != test.rejected()) {
-    Fail(absl::StrCat(path, ".rejected"), absl::StrCat(title, "the event is ", name, ", not rejected with ",
-                                                       test.rejected()));
+    Fail(absl::StrCat(path, ".rejected"),
+         absl::StrCat(title, "the event is ", name, ", not rejected with ", test.rejected()));
   }
 }
 

@@ -28,8 +28,7 @@ class ProblemList {
                  bool required = false);
   /// Reads a duration; nothing when `text` is empty or wrong (which is then a problem).
   std::optional<std::chrono::microseconds> CheckDuration(const std::string& field, absl::string_view text,
-                                                         std::chrono::microseconds low,
-                                                         std::chrono::microseconds high);
+                                                         std::chrono::microseconds low, std::chrono::microseconds high);
   /// An IANA zone name; empty is allowed.
   void CheckTimeZone(const std::string& field, absl::string_view name);
   /// A name that expressions can use: a letter or `_`, then letters, digits, `_`; at most 64 bytes.

@@ -11,8 +11,9 @@ namespace naru::catalog {
 /// Registers the runner of EventType, and the check and the runner of InputFormat.
 void RegisterResourceChecks(TestRunners* runners);
 
-/// Runs the examples of an EventType resource: each event is checked as ingest would check it (sizes, required attributes,
-/// schema), with `type` and `source` filled in where it has none. An event that the type excludes is accepted.
+/// Runs the examples of an EventType resource: each event is checked as ingest would check it (sizes, required
+/// attributes, schema), with `type` and `source` filled in where it has none. An event that the type excludes is
+/// accepted.
 std::vector<FieldViolation> RunEventTypeTests(const v1::Resource& resource);
 
 }  // namespace naru::catalog

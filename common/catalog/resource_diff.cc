@@ -97,8 +97,8 @@ class Differ {
       }
     }
     if (kept_before != kept_after) {
-      differences_->push_back({absl::StrCat(path, " (order)"), absl::StrJoin(kept_before, ", "),
-                               absl::StrJoin(kept_after, ", ")});
+      differences_->push_back(
+          {absl::StrCat(path, " (order)"), absl::StrJoin(kept_before, ", "), absl::StrJoin(kept_after, ", ")});
     }
   }
 

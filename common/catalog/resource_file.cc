@@ -104,8 +104,8 @@ void RemoveTwins(ResourceSet* set) {
     problem.field = "metadata.name";
     const Position* position = NearestPosition(loaded, problem.field);
     problem.position = position == nullptr ? loaded.position : *position;
-    problem.message = absl::StrCat(resource.kind(), " ", resource.metadata().name(), " is given twice; the first is at ",
-                                   twin->second);
+    problem.message = absl::StrCat(resource.kind(), " ", resource.metadata().name(),
+                                   " is given twice; the first is at ", twin->second);
     set->problems.push_back(std::move(problem));
   }
   set->resources = std::move(kept);

@@ -1,7 +1,8 @@
 // Resources as YAML documents: reading with file, line and column of every problem, and writing.
 //
 //     catalog::ResourceSet set = catalog::LoadPath("deploy/packs/weblog");
-//     if (!set.problems.empty()) for (const auto& p : set.problems) Print(p.ToString());   // web.yaml:12:7: spec.x: ...
+//     if (!set.problems.empty()) for (const auto& p : set.problems) Print(p.ToString());   // web.yaml:12:7: spec.x:
+//     ...
 //     // send set.Resources(); for a violation "resources[3].spec.window.size" of the answer:
 //     set.Locate(violation).ToString();
 #pragma once
@@ -95,8 +96,8 @@ struct Difference {
 /// What changes from `before` to `after`, in the order of the fields; what the catalog sets is not looked at.
 std::vector<Difference> Diff(const v1::Resource& before, const v1::Resource& after);
 
-/// What a kind or a field is, from the protos' comments: `Metric`, `Metric.window`, `metric.measures.agg`. Ends with the
-/// fields that lie below. Errors: NOT_FOUND with the nearest name.
+/// What a kind or a field is, from the protos' comments: `Metric`, `Metric.window`, `metric.measures.agg`. Ends with
+/// the fields that lie below. Errors: NOT_FOUND with the nearest name.
 absl::StatusOr<std::string> Explain(absl::string_view path);
 
 }  // namespace naru::catalog

@@ -61,7 +61,8 @@ TEST(ResourceFile, ReadsAnEventType) {
   EXPECT_TRUE(schema.properties().at("member_id").x_personal());
   EXPECT_TRUE(resource.tests(0).accepted());
   EXPECT_FALSE(resource.tests(1).has_accepted());
-  EXPECT_EQ(resource.tests(1).event().fields().at("data").struct_value().fields().at("selected_menu").number_value(), 3);
+  EXPECT_EQ(resource.tests(1).event().fields().at("data").struct_value().fields().at("selected_menu").number_value(),
+            3);
 }
 
 TEST(ResourceFile, ReportsEveryProblemWithLineAndColumn) {
@@ -78,23 +79,21 @@ spec:
 )");
   std::vector<std::string> lines;
   for (const FileProblem& problem : set.problems) lines.push_back(problem.ToString());
-  EXPECT_THAT(
-      lines,
-      ElementsAre(
-          HasSubstr("hot.yaml:3:12: metadata: unknown key \"nme\"; did you mean \"name\"?"),
-          HasSubstr("hot.yaml:5:3: spec: unknown key \"topik\"; did you mean \"topic\"?"),
-          "hot.yaml:6:33: spec.window.size: expected a string, found a list",
-          "hot.yaml:7:15: spec.max_groups: expected an integer, found `many`",
-          "hot.yaml:9:37: spec.measures[0].k: expected an integer, found `1.5`",
-          HasSubstr("hot.yaml:10:7: spec.measures[1]: expected a map with name, agg"),
-          "hot.yaml:1:13: apiVersion: must be naru.dev/v1, found `naru.dev/v2`",
-          HasSubstr("hot.yaml:3:11: metadata.name: missing")));
+  EXPECT_THAT(lines, ElementsAre(HasSubstr("hot.yaml:3:12: metadata: unknown key \"nme\"; did you mean \"name\"?"),
+                                 HasSubstr("hot.yaml:5:3: spec: unknown key \"topik\"; did you mean \"topic\"?"),
+                                 "hot.yaml:6:33: spec.window.size: expected a string, found a list",
+                                 "hot.yaml:7:15: spec.max_groups: expected an integer, found `many`",
+                                 "hot.yaml:9:37: spec.measures[0].k: expected an integer, found `1.5`",
+                                 HasSubstr("hot.yaml:10:7: spec.measures[1]: expected a map with name, agg"),
+                                 "hot.yaml:1:13: apiVersion: must be naru.dev/v1, found `naru.dev/v2`",
+                                 HasSubstr("hot.yaml:3:11: metadata.name: missing")));
   EXPECT_THAT(set.resources, IsEmpty());
 }
 
 TEST(ResourceFile, CountsColumnsInCharacters) {
-  const ResourceSet set = LoadText("a.yaml", "apiVersion: naru.dev/v1\nkind: Metric\nmetadata: {name: a}\n"
-                                             "spec: {description: '나루', topik: x}\n");
+  const ResourceSet set = LoadText("a.yaml",
+                                   "apiVersion: naru.dev/v1\nkind: Metric\nmetadata: {name: a}\n"
+                                   "spec: {description: '나루', topik: x}\n");
   EXPECT_THAT(Problems(set), HasSubstr("a.yaml:4:27: spec: unknown key"));
 }
 
@@ -125,9 +124,10 @@ tests:
 }
 
 TEST(ResourceFile, RefusesNumbersThatDataCannotHoldExactly) {
-  const ResourceSet set = LoadText("a.yaml", "apiVersion: naru.dev/v1\nkind: EventType\nmetadata: {name: a}\nspec: {}\n"
-                                             "tests:\n- event: {a: 9007199254740992, b: 9007199254740993,\n"
-                                             "  c: 99999999999999999999, d: .inf, e: .nan}\n");
+  const ResourceSet set = LoadText("a.yaml",
+                                   "apiVersion: naru.dev/v1\nkind: EventType\nmetadata: {name: a}\nspec: {}\n"
+                                   "tests:\n- event: {a: 9007199254740992, b: 9007199254740993,\n"
+                                   "  c: 99999999999999999999, d: .inf, e: .nan}\n");
   EXPECT_THAT(set.problems, SizeIs(4)) << Problems(set);
   EXPECT_THAT(Problems(set), HasSubstr("a.yaml:6:35: tests[0].event.b"));
 }
@@ -176,14 +176,16 @@ TEST(ResourceFile, GoesOnAfterADocumentThatIsNotYaml) {
 }
 
 TEST(ResourceFile, RefusesKeysGivenTwice) {
-  const ResourceSet set = LoadText("a.yaml", "apiVersion: naru.dev/v1\nkind: EventType\nmetadata: {name: a, name: b}\n"
-                                             "spec: {unknown_fields: keep, unknownFields: drop, schema: {properties: {a: "
-                                             "{type: string}, a: {type: string}}}}\nspec: {}\n");
+  const ResourceSet set = LoadText("a.yaml",
+                                   "apiVersion: naru.dev/v1\nkind: EventType\nmetadata: {name: a, name: b}\n"
+                                   "spec: {unknown_fields: keep, unknownFields: drop, schema: {properties: {a: "
+                                   "{type: string}, a: {type: string}}}}\nspec: {}\n");
   EXPECT_THAT(set.problems, SizeIs(4)) << Problems(set);
 }
 
 TEST(ResourceFile, RefusesAliasBombsDepthAndSize) {
-  const std::string head = "apiVersion: naru.dev/v1\nkind: EventType\nmetadata: {name: a}\nspec: {}\ntests:\n- event:\n";
+  const std::string head =
+      "apiVersion: naru.dev/v1\nkind: EventType\nmetadata: {name: a}\nspec: {}\ntests:\n- event:\n";
   std::string bomb = head + "    a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 12; ++i) {
     absl::StrAppend(&bomb, "    a", i, ": &a", i, " [*a", i - 1);
@@ -206,7 +208,10 @@ TEST(ResourceFile, RefusesAliasBombsDepthAndSize) {
 TEST(ResourceFile, RefusesBytesThatAreNotText) {
   EXPECT_THAT(Problems(LoadText("a.yaml", "a: b\nc: \xff\n")), HasSubstr("a.yaml:2:1: this line is not UTF-8"));
   EXPECT_THAT(Problems(LoadText("a.yaml", absl::string_view("a: \0b", 5))), HasSubstr("control character (byte 0)"));
-  EXPECT_THAT(Problems(LoadText("a.yaml", "\xff\xfe" "a")), HasSubstr("not UTF-8"));
+  EXPECT_THAT(Problems(LoadText("a.yaml",
+                                "\xff\xfe"
+                                "a")),
+              HasSubstr("not UTF-8"));
   EXPECT_THAT(LoadText("a.yaml", "").problems, IsEmpty());
   EXPECT_THAT(LoadText("a.yaml", "\xEF\xBB\xBF# nothing\r\n").problems, IsEmpty());
   EXPECT_EQ(LoadOne(absl::StrCat("\xEF\xBB\xBF", kType)).kind(), "EventType");
@@ -219,11 +224,45 @@ TEST(ResourceFile, ReadsFilesWithDosLineEnds) {
 }
 
 TEST(ResourceFile, SurvivesOddYaml) {
-  for (const char* text : {"- a", "? [a, b]\n: c", "{? {a: b} : c}", "!!binary aGk=", "&a", "*a", "!<x> y", "|", ">", "@",
-                           "`", "%", "a: b: c", "\t", "a:\n\t- b", "'", "\"\\xZZ\"", "[", "}", "? ", "- - - -", ": a",
-                           "a: *b", "&a &b c", "--- - a\n", "--- a\nb", "<<: {a: b}", "!!str", "? !!map {}", "{a, b: }",
-                           "kind: [a]", "kind: {a: b}", "metadata: 5", "spec: 5\nkind: Metric", "a: b\n'c'\n",
-                           "%TAG ! a\n--- !b c\n", "%YAML 9.9\n---\na\n", "\"\\uD800\"", "a: \"\\0\""}) {
+  for (const char* text : {"- a",
+                           "? [a, b]\n: c",
+                           "{? {a: b} : c}",
+                           "!!binary aGk=",
+                           "&a",
+                           "*a",
+                           "!<x> y",
+                           "|",
+                           ">",
+                           "@",
+                           "`",
+                           "%",
+                           "a: b: c",
+                           "\t",
+                           "a:\n\t- b",
+                           "'",
+                           "\"\\xZZ\"",
+                           "[",
+                           "}",
+                           "? ",
+                           "- - - -",
+                           ": a",
+                           "a: *b",
+                           "&a &b c",
+                           "--- - a\n",
+                           "--- a\nb",
+                           "<<: {a: b}",
+                           "!!str",
+                           "? !!map {}",
+                           "{a, b: }",
+                           "kind: [a]",
+                           "kind: {a: b}",
+                           "metadata: 5",
+                           "spec: 5\nkind: Metric",
+                           "a: b\n'c'\n",
+                           "%TAG ! a\n--- !b c\n",
+                           "%YAML 9.9\n---\na\n",
+                           "\"\\uD800\"",
+                           "a: \"\\0\""}) {
     const ResourceSet set = LoadText("a.yaml", text);
     EXPECT_THAT(set.resources, IsEmpty()) << text;
   }
@@ -253,8 +292,10 @@ TEST(ResourceFile, SaysWhatIsWrongWithPaths) {
   const std::string b = dir.Write("b.yaml", absl::StrCat("# again\n", kType));
   const ResourceSet set = LoadPaths({a, b});
   EXPECT_THAT(set.resources, SizeIs(1));
-  EXPECT_THAT(Problems(set), HasSubstr(absl::StrCat(b, ":4:12: metadata.name: EventType UserClickMenu is given twice; "
-                                                       "the first is at ", a, ":1")));
+  EXPECT_THAT(Problems(set), HasSubstr(absl::StrCat(b,
+                                                    ":4:12: metadata.name: EventType UserClickMenu is given twice; "
+                                                    "the first is at ",
+                                                    a, ":1")));
 }
 
 TEST(ResourceFile, LocatesViolationsOfAServer) {

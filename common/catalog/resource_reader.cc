@@ -140,8 +140,8 @@ const FieldDescriptor* Reader::ReadKind(v1::Resource* resource) {
   if (!ParseText(*node, "kind", resource->mutable_kind())) return nullptr;
   const FieldDescriptor* spec = SpecField(resource->kind());
   if (spec == nullptr) {
-    Problem(*node, "kind", absl::StrCat("there is no kind \"", resource->kind(), "\"",
-                                        DidYouMean(resource->kind(), ResourceKinds())));
+    Problem(*node, "kind",
+            absl::StrCat("there is no kind \"", resource->kind(), "\"", DidYouMean(resource->kind(), ResourceKinds())));
   }
   return spec;
 }
@@ -214,8 +214,9 @@ void Reader::ReadEntry(const YamlNode& key, const YamlNode& node, const std::str
   const FieldDescriptor* field = FindFieldByWord(descriptor, key.text);
   if (field == nullptr) {
     Problem(key, path,
-            key.text == "<<" ? std::string("merge keys (<<) are not supported; repeat the fields")
-                             : absl::StrCat("unknown key \"", key.text, "\"", DidYouMean(key.text, FieldWords(descriptor))));
+            key.text == "<<"
+                ? std::string("merge keys (<<) are not supported; repeat the fields")
+                : absl::StrCat("unknown key \"", key.text, "\"", DidYouMean(key.text, FieldWords(descriptor))));
     return;
   }
   const std::string child = absl::StrCat(path, ".", FieldWord(*field));
@@ -310,8 +311,7 @@ void Reader::ReadSubmessage(const YamlNode& node, const std::string& path, Messa
   }
 }
 
-void Reader::ReadScalar(const YamlNode& node, const std::string& path, const FieldDescriptor* field,
-                        Message* message) {
+void Reader::ReadScalar(const YamlNode& node, const std::string& path, const FieldDescriptor* field, Message* message) {
   if (!Visit(node, path)) return;
   const Reflection* reflection = message->GetReflection();
   const bool add = field->is_repeated();
@@ -365,8 +365,7 @@ bool Reader::ParseBool(const YamlNode& node, const std::string& path, bool* bool
   return true;
 }
 
-bool Reader::ParseInteger(const YamlNode& node, const std::string& path, int64_t low, int64_t high,
-                          int64_t* integer) {
+bool Reader::ParseInteger(const YamlNode& node, const std::string& path, int64_t low, int64_t high, int64_t* integer) {
   const Scalar scalar = node.kind == YamlNode::Kind::kScalar && node.plain ? ResolvePlain(node.text) : Scalar();
   if (scalar.kind != ScalarKind::kInteger) return Expected(node, path, "an integer");
   if (scalar.overflows || scalar.integer < low || scalar.integer > high) {
@@ -437,8 +436,10 @@ void Reader::ReadValueScalar(const YamlNode& node, const std::string& path, Valu
       return;
     case ScalarKind::kInteger:
       if (scalar.overflows || std::abs(scalar.integer) > kExactInteger) {
-        Problem(node, path, absl::StrCat("`", node.text, "` is beyond 2^53, where numbers of data are no longer exact; "
-                                         "put it in quotes to have a string"));
+        Problem(node, path,
+                absl::StrCat("`", node.text,
+                             "` is beyond 2^53, where numbers of data are no longer exact; "
+                             "put it in quotes to have a string"));
         return;
       }
       break;

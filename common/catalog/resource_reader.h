@@ -10,8 +10,8 @@
 
 namespace naru::catalog {
 
-/// Reads `tree` and reports every problem: unknown keys (with the nearest known one), keys given twice, values of another
-/// kind. Fills `*loaded` with what could be read. Returns whether there was no problem.
+/// Reads `tree` and reports every problem: unknown keys (with the nearest known one), keys given twice, values of
+/// another kind. Fills `*loaded` with what could be read. Returns whether there was no problem.
 bool ReadResource(const YamlTree& tree, absl::string_view file, LoadedResource* loaded,
                   std::vector<FileProblem>* problems);
 

@@ -22,7 +22,8 @@ namespace naru::catalog {
 /// whatever later snapshot still shares it: hold the shared_ptr).
 class Snapshot {
  public:
-  /// The resource, or null. Names that are built in (see builtin.h) are found too, unless `kind` and `name` were applied.
+  /// The resource, or null. Names that are built in (see builtin.h) are found too, unless `kind` and `name` were
+  /// applied.
   const v1::Resource* Find(absl::string_view kind, absl::string_view name) const;
   /// The same, shared: outlives the snapshot.
   std::shared_ptr<const v1::Resource> FindShared(absl::string_view kind, absl::string_view name) const;

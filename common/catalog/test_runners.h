@@ -26,7 +26,8 @@ using TestRunner =
 
 /// Compiles the spec of `resource` and returns what is wrong, also what this release does not do: `spec.window.type`.
 /// Called only for resources that Validate (validate.h) has passed. Thread-safe; does not block.
-using SpecCheck = std::function<std::vector<FieldViolation>(const v1::Resource& resource, const ResourceLookup& lookup)>;
+using SpecCheck =
+    std::function<std::vector<FieldViolation>(const v1::Resource& resource, const ResourceLookup& lookup)>;
 
 /// The checks and runners of a program, by kind. Filled before use, then only read: thread-safe from then on.
 class TestRunners {
@@ -35,7 +36,8 @@ class TestRunners {
   void RegisterCheck(absl::string_view kind, SpecCheck check);
   bool Has(absl::string_view kind) const;
   std::vector<FieldViolation> Check(const v1::Resource& resource, const ResourceLookup& lookup) const;
-  /// Kinds without a runner: their tests are reported as impossible to run, never taken for passed.
+  /// Kinds without a runner: nothing is run and nothing is wrong, but a warning is logged. A service on its own cannot
+  /// run the tests of another's kinds; whoever applies has them all.
   std::vector<FieldViolation> Run(const v1::Resource& resource, const ResourceLookup& lookup) const;
 
  private:

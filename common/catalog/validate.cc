@@ -33,8 +33,8 @@ void CheckLabels(const std::string& field, const google::protobuf::Map<std::stri
     if (key.empty() || key.size() > kMaxLabelBytes) {
       problems->Add(field, absl::StrCat("a key has ", key.size(), " bytes; 1 to ", kMaxLabelBytes, " are allowed"));
     } else if (value.size() > max_value_bytes) {
-      problems->Add(absl::StrCat(field, ".", key), absl::StrCat("the value has ", value.size(), " bytes; at most ",
-                                                                max_value_bytes, " are allowed"));
+      problems->Add(absl::StrCat(field, ".", key),
+                    absl::StrCat("the value has ", value.size(), " bytes; at most ", max_value_bytes, " are allowed"));
     }
   }
 }
@@ -44,9 +44,9 @@ void CheckMetadata(const v1::Metadata& metadata, ProblemList* problems) {
   if (name.empty()) {
     problems->Add("metadata.name", "missing; each resource has a name");
   } else if (name.size() > kMaxNameBytes || !std::all_of(name.begin(), name.end(), IsNameByte)) {
-    problems->Add("metadata.name", absl::StrCat("`", name.substr(0, kMaxNameBytes),
-                                                "` is not a name: letters, digits, `-`, `_`, `.`; 1 to ", kMaxNameBytes,
-                                                " bytes"));
+    problems->Add("metadata.name",
+                  absl::StrCat("`", name.substr(0, kMaxNameBytes),
+                               "` is not a name: letters, digits, `-`, `_`, `.`; 1 to ", kMaxNameBytes, " bytes"));
   }
   CheckLabels("metadata.labels", metadata.labels(), kMaxLabelBytes, problems);
   CheckLabels("metadata.annotations", metadata.annotations(), kMaxAnnotationBytes, problems);

@@ -168,14 +168,14 @@ void FormatChecker::CheckData() {
 
 void FormatChecker::CheckMapping(const std::string& field, bool present, const v1::Mapping& mapping) {
   if (!present) return;
-  const int sources = !mapping.from().empty() + mapping.has_const_() + !mapping.template_().empty() +
-                      !mapping.expr().empty();
+  const int sources =
+      !mapping.from().empty() + mapping.has_const_() + !mapping.template_().empty() + !mapping.expr().empty();
   if (sources != 1) problems_.Add(field, "needs exactly one of from, const, template, expr");
   if (!mapping.from().empty()) CheckFrom(absl::StrCat(field, ".from"), mapping.from());
   if (!mapping.template_().empty()) CheckTemplate(absl::StrCat(field, ".template"), mapping.template_());
   if (!mapping.expr().empty()) CheckExpr(absl::StrCat(field, ".expr"), mapping.expr());
-  if (mapping.has_const_() && (mapping.const_().has_struct_value() || mapping.const_().has_list_value() ||
-                               mapping.const_().has_null_value())) {
+  if (mapping.has_const_() &&
+      (mapping.const_().has_struct_value() || mapping.const_().has_list_value() || mapping.const_().has_null_value())) {
     problems_.Add(absl::StrCat(field, ".const"), "is a string, a number or a truth value");
   }
   problems_.CheckWord(absl::StrCat(field, ".type"), mapping.type(),

@@ -90,7 +90,8 @@ void MetricChecker::CheckSettings() {
   problems_.CheckDuration("spec.retention", metric_.retention(), std::chrono::seconds(1), kMaxDuration);
   const std::string& start = metric_.start();
   if (!start.empty() && start != "earliest" && start != "latest" && !ParseRfc3339(start).ok()) {
-    problems_.Add("spec.start", absl::StrCat("`", start, "` is not earliest, latest or a time like 2022-11-01T00:00:00Z"));
+    problems_.Add("spec.start",
+                  absl::StrCat("`", start, "` is not earliest, latest or a time like 2022-11-01T00:00:00Z"));
   }
   if (metric_.max_groups() < 0 || metric_.max_groups() > kMaxGroups) {
     problems_.Add("spec.max_groups", absl::StrCat(metric_.max_groups(), " is outside 1 to ", kMaxGroups));
@@ -175,9 +176,9 @@ void MetricChecker::CheckRatio(const v1::Measure& measure, const std::string& fi
 
 void MetricChecker::CheckNumbers(const v1::Measure& measure, const std::string& field) {
   if (measure.agg() == "top_k" ? measure.k() < 1 || measure.k() > kMaxTopK : measure.k() != 0) {
-    problems_.Add(absl::StrCat(field, ".k"),
-                  measure.agg() == "top_k" ? absl::StrCat(measure.k(), " is outside 1 to ", kMaxTopK)
-                                           : "is for top_k only");
+    problems_.Add(absl::StrCat(field, ".k"), measure.agg() == "top_k"
+                                                 ? absl::StrCat(measure.k(), " is outside 1 to ", kMaxTopK)
+                                                 : "is for top_k only");
   }
   const double p = measure.percentile();
   if (measure.agg() == "percentile" ? !(p > 0 && p <= 100) : p != 0) {

@@ -46,15 +46,16 @@ void ValidateKafka(const v1::KafkaSource& kafka, ProblemList* problems) {
   if (kafka.brokers().empty()) problems->Add("spec.kafka.brokers", "missing; at least one HOST:PORT");
   for (int i = 0; i < kafka.brokers_size(); ++i) {
     if (IsBroker(kafka.brokers(i))) continue;
-    problems->Add(absl::StrCat("spec.kafka.brokers[", i, "]"), absl::StrCat("`", kafka.brokers(i), "` is not HOST:PORT"));
+    problems->Add(absl::StrCat("spec.kafka.brokers[", i, "]"),
+                  absl::StrCat("`", kafka.brokers(i), "` is not HOST:PORT"));
   }
   if (kafka.topics().empty()) problems->Add("spec.kafka.topics", "missing; at least one topic");
   if (kafka.topics_size() > kMaxTopics) {
     problems->Add("spec.kafka.topics", absl::StrCat(kafka.topics_size(), " topics; at most ", kMaxTopics));
   }
   for (int i = 0; i < kafka.topics_size(); ++i) {
-    const bool twice = std::find(kafka.topics().begin(), kafka.topics().begin() + i, kafka.topics(i)) !=
-                       kafka.topics().begin() + i;
+    const bool twice =
+        std::find(kafka.topics().begin(), kafka.topics().begin() + i, kafka.topics(i)) != kafka.topics().begin() + i;
     if (IsTopic(kafka.topics(i)) && !twice) continue;
     problems->Add(absl::StrCat("spec.kafka.topics[", i, "]"),
                   absl::StrCat("`", kafka.topics(i), twice ? "` is given twice" : "` is not the name of a topic"));
@@ -63,8 +64,9 @@ void ValidateKafka(const v1::KafkaSource& kafka, ProblemList* problems) {
   for (const auto& [name, value] : kafka.properties()) {
     const std::string field = absl::StrCat("spec.kafka.properties.", name);
     if (!IsAllowedProperty(name)) {
-      problems->Add(field, "cannot be set; allowed: security.protocol, sasl.*, ssl.*, client.id, client.rack, "
-                           "broker.address.family");
+      problems->Add(field,
+                    "cannot be set; allowed: security.protocol, sasl.*, ssl.*, client.id, client.rack, "
+                    "broker.address.family");
     } else if (IsSecret(name) && !IsReference(value)) {
       problems->Add(field, "would be readable by everybody who reads the catalog; write ${file:/path} or ${env:NAME}");
     }

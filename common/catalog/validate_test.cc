@@ -59,8 +59,9 @@ TEST(Validate, TakesBuiltInFormats) {
 }
 
 TEST(Validate, RefusesWhatIsNoResource) {
-  EXPECT_THAT(Problems(v1::Resource()), AllOf(HasSubstr("apiVersion: must be naru.dev/v1"),
-                                              HasSubstr("metadata.name: missing"), HasSubstr("kind: there is no kind")));
+  EXPECT_THAT(Problems(v1::Resource()),
+              AllOf(HasSubstr("apiVersion: must be naru.dev/v1"), HasSubstr("metadata.name: missing"),
+                    HasSubstr("kind: there is no kind")));
   v1::Resource resource = Make("EventType", "description: x");
   resource.set_kind("Metric");
   EXPECT_THAT(Problems(resource), HasSubstr("spec: missing, or of another kind than Metric"));
@@ -91,12 +92,11 @@ compatibility: full
 deduplication_window: 8d
 retention: forever
 exclude: data.agent.contains()");
-  for (const char* part :
-       {"spec.schema.properties.a.type: unknown type `strin`", "spec.schema.properties.b.minimum",
-        "spec.schema.properties.c.pattern", "spec.schema.properties.d.enum", "spec.unknown_fields: `ignore`",
-        "spec.partition_by: `user` is not one of subject, session", "spec.compatibility",
-        "spec.deduplication_window: `8d` is outside 1s to 7d", "spec.retention: `forever` is not a duration",
-        "spec.exclude: line 1, column"}) {
+  for (const char* part : {"spec.schema.properties.a.type: unknown type `strin`", "spec.schema.properties.b.minimum",
+                           "spec.schema.properties.c.pattern", "spec.schema.properties.d.enum",
+                           "spec.unknown_fields: `ignore`", "spec.partition_by: `user` is not one of subject, session",
+                           "spec.compatibility", "spec.deduplication_window: `8d` is outside 1s to 7d",
+                           "spec.retention: `forever` is not a duration", "spec.exclude: line 1, column"}) {
     EXPECT_THAT(problems, HasSubstr(part));
   }
 }
@@ -118,13 +118,12 @@ exclude: data.a.contains("bot"))"),
 }
 
 TEST(ValidateWindow, CountsPanes) {
-  for (const char* good :
-       {"{type: tumbling, size: 5m}", "{type: tumbling, size: 1d}", "{type: tumbling, size: 3mo}",
-        "{type: hopping, size: 60m, slide: 5m}", "{type: hopping, size: 2000s, slide: 1s}",
-        "{type: hopping, size: 7d, slide: 1d}", "{type: hopping, size: 1w, slide: 1d}",
-        "{type: hopping, size: 1d, slide: 1h}", "{type: hopping, size: 1mo, slide: 1d}",
-        "{type: cumulative, size: 1d, step: 1m}", "{type: hopping, size: 90s, slide: 60s}", "{type: global}",
-        "{type: session, gap: 30m, entity: subject, report: 1h}"}) {
+  for (const char* good : {"{type: tumbling, size: 5m}", "{type: tumbling, size: 1d}", "{type: tumbling, size: 3mo}",
+                           "{type: hopping, size: 60m, slide: 5m}", "{type: hopping, size: 2000s, slide: 1s}",
+                           "{type: hopping, size: 7d, slide: 1d}", "{type: hopping, size: 1w, slide: 1d}",
+                           "{type: hopping, size: 1d, slide: 1h}", "{type: hopping, size: 1mo, slide: 1d}",
+                           "{type: cumulative, size: 1d, step: 1m}", "{type: hopping, size: 90s, slide: 60s}",
+                           "{type: global}", "{type: session, gap: 30m, entity: subject, report: 1h}"}) {
     EXPECT_EQ(WindowProblems(good), "") << good;
   }
   EXPECT_THAT(WindowProblems("{type: hopping, size: 2001s, slide: 1s}"), HasSubstr("made of 2001 panes; at most 2000"));
@@ -194,7 +193,8 @@ TEST(ValidateInputFormat, ChecksParsers) {
   EXPECT_EQ(Problems("InputFormat", type + "parser: {type: delimited, columns: [a, b], json_columns: [b]}\n"
                                            "data: {x: b.c.d, y: {template: '{a}-{b.c}', hash: true}}"),
             "");
-  EXPECT_THAT(Problems("InputFormat", "description: x"), AllOf(HasSubstr("spec.parser.type: missing"), HasSubstr("spec.event.type")));
+  EXPECT_THAT(Problems("InputFormat", "description: x"),
+              AllOf(HasSubstr("spec.parser.type: missing"), HasSubstr("spec.event.type")));
   EXPECT_THAT(Problems("InputFormat", type + "parser: {type: xml}"), HasSubstr("`xml` is not one of json"));
   EXPECT_THAT(Problems("InputFormat", type + "parser: {type: csv}"), HasSubstr("spec.parser.columns: missing"));
   EXPECT_THAT(Problems("InputFormat", type + "parser: {type: csv, columns: [a, a, b.c], delimiter: ';;'}"),
@@ -208,8 +208,9 @@ TEST(ValidateInputFormat, ChecksParsers) {
               HasSubstr("a line has no field `usr`; did you mean \"user\"?"));
   EXPECT_THAT(Problems("InputFormat", type + "parser: {type: apache_combined}\ndata: {u: {expr: int(stats) > 1}}"),
               HasSubstr("spec.data.u.expr: a line has no field `stats`; did you mean \"status\"?"));
-  EXPECT_THAT(Problems("InputFormat", type + "parser: {type: json, pattern: x, header: true, columns: [a]}"),
-              AllOf(HasSubstr("pattern: is for regex"), HasSubstr("header: is for csv"), HasSubstr("columns: are for")));
+  EXPECT_THAT(
+      Problems("InputFormat", type + "parser: {type: json, pattern: x, header: true, columns: [a]}"),
+      AllOf(HasSubstr("pattern: is for regex"), HasSubstr("header: is for csv"), HasSubstr("columns: are for")));
 }
 
 TEST(ValidateInputFormat, ChecksMappings) {
@@ -232,13 +233,16 @@ TEST(ValidateInputFormat, ChecksMappings) {
 }
 
 TEST(ValidateSource, ChecksReferencesAndBrokers) {
-  EXPECT_EQ(Problems("Source", "kafka: {brokers: ['broker:9092'], topics: [log_menuclick], start: latest,\n"
-                               "  properties: {sasl.password: '${env:PASSWORD}', security.protocol: SASL_SSL}}\n"
-                               "format: ndjson"),
+  EXPECT_EQ(Problems("Source",
+                     "kafka: {brokers: ['broker:9092'], topics: [log_menuclick], start: latest,\n"
+                     "  properties: {sasl.password: '${env:PASSWORD}', security.protocol: SASL_SSL}}\n"
+                     "format: ndjson"),
             "");
-  EXPECT_THAT(Problems("Source", "paused: true"), AllOf(HasSubstr("spec.kafka: missing"), HasSubstr("spec.format: miss")));
-  EXPECT_THAT(Problems("Source", "kafka: {brokers: [broker, 'a:0', ':1'], topics: ['a b', x, x], start: now,\n"
-                                 "  properties: {group.id: x, sasl.password: hunter2}}\nformat: nothing"),
+  EXPECT_THAT(Problems("Source", "paused: true"),
+              AllOf(HasSubstr("spec.kafka: missing"), HasSubstr("spec.format: miss")));
+  EXPECT_THAT(Problems("Source",
+                       "kafka: {brokers: [broker, 'a:0', ':1'], topics: ['a b', x, x], start: now,\n"
+                       "  properties: {group.id: x, sasl.password: hunter2}}\nformat: nothing"),
               AllOf(HasSubstr("brokers[0]"), HasSubstr("brokers[1]"), HasSubstr("brokers[2]"), HasSubstr("topics[0]"),
                     HasSubstr("topics[2]: `x` is given twice"), HasSubstr("spec.kafka.start"),
                     HasSubstr("properties.group.id: cannot be set"), HasSubstr("properties.sasl.password: would be"),
@@ -256,7 +260,8 @@ TEST(EventTypeChange, TakesWhatAcceptsMore) {
       {"schema: {properties: {a: {type: timestamp}}}", "schema: {properties: {a: {type: string}}}"},
       {"schema: {properties: {a: {type: string}}}", "schema: {properties: {a: {type: string}, b: {type: integer}}}"},
       {"schema: {required: [a], properties: {a: {type: string}}}", "schema: {properties: {a: {type: string}}}"},
-      {"schema: {properties: {a: {type: string, enum: [x]}}}", "schema: {properties: {a: {type: string, enum: [y, x]}}}"},
+      {"schema: {properties: {a: {type: string, enum: [x]}}}",
+       "schema: {properties: {a: {type: string, enum: [y, x]}}}"},
       {"schema: {properties: {a: {type: string, enum: [x]}}}", "schema: {properties: {a: {type: string}}}"},
       {"schema: {properties: {a: {type: integer, minimum: 0, maximum: 9}}}",
        "schema: {properties: {a: {type: integer, minimum: -1, maximum: 10}}}"},
@@ -273,17 +278,19 @@ TEST(EventTypeChange, TakesWhatAcceptsMore) {
 
 TEST(EventTypeChange, RefusesWhatAcceptsLess) {
   const char* const bad[][3] = {
-      {"schema: {properties: {a: {type: number}}}", "schema: {properties: {a: {type: integer}}}", "a.type: changes from"},
+      {"schema: {properties: {a: {type: number}}}", "schema: {properties: {a: {type: integer}}}",
+       "a.type: changes from"},
       {"schema: {properties: {a: {type: string}}}", "schema: {required: [a], properties: {a: {type: string}}}",
        "`a` becomes required"},
-      {"schema: {properties: {a: {type: string, enum: [x, y]}}}", "schema: {properties: {a: {type: string, enum: [x]}}}",
-       "`y` is no longer allowed"},
+      {"schema: {properties: {a: {type: string, enum: [x, y]}}}",
+       "schema: {properties: {a: {type: string, enum: [x]}}}", "`y` is no longer allowed"},
       {"schema: {properties: {a: {type: string}}}", "schema: {properties: {a: {type: string, enum: [x]}}}", "a.enum"},
-      {"schema: {properties: {a: {type: integer, minimum: 0}}}", "schema: {properties: {a: {type: integer, minimum: 1}}}",
-       "rises from 0 to 1"},
+      {"schema: {properties: {a: {type: integer, minimum: 0}}}",
+       "schema: {properties: {a: {type: integer, minimum: 1}}}", "rises from 0 to 1"},
       {"schema: {properties: {a: {type: integer}}}", "schema: {properties: {a: {type: integer, maximum: 1}}}",
        "there was no limit, now it is 1"},
-      {"schema: {properties: {a: {type: string}}}", "schema: {properties: {a: {type: string, minLength: 1}}}", "minLength"},
+      {"schema: {properties: {a: {type: string}}}", "schema: {properties: {a: {type: string, minLength: 1}}}",
+       "minLength"},
       {"schema: {properties: {a: {type: string, maxLength: 9}}}",
        "schema: {properties: {a: {type: string, maxLength: 8}}}", "falls from 9 to 8"},
       {"schema: {properties: {a: {type: string, pattern: a}}}", "schema: {properties: {a: {type: string, pattern: b}}}",

@@ -78,7 +78,9 @@ std::optional<int64_t> PartsOf(const Length& size, const Length& part) {
 
 bool LongerThan(const Length& a, const Length& b) {
   const auto micros = [](const Length& length) {
-    return length.count * (length.unit == Length::Unit::kFixed ? 1 : length.unit == Length::Unit::kDays ? kDay : 28 * kDay);
+    return length.count * (length.unit == Length::Unit::kFixed  ? 1
+                           : length.unit == Length::Unit::kDays ? kDay
+                                                                : 28 * kDay);
   };
   return micros(a) > micros(b);
 }
@@ -90,8 +92,9 @@ void CheckParts(const std::string& field, const Length& size, const Length& part
   }
   const std::optional<int64_t> parts = PartsOf(size, part);
   if (!parts.has_value()) {
-    problems->Add(field, "does not divide the calendar of the size: days go into weeks and months, and lengths that "
-                         "divide 24h go into days");
+    problems->Add(field,
+                  "does not divide the calendar of the size: days go into weeks and months, and lengths that "
+                  "divide 24h go into days");
   } else if (*parts > kMaxPanesAWindow) {
     problems->Add(field, absl::StrCat("a window would be made of ", *parts, " panes; at most ", kMaxPanesAWindow,
                                       " are allowed"));
@@ -104,9 +107,12 @@ void CheckUnused(const v1::Window& window, ProblemList* problems) {
     const std::string& value;
     const char* types;
   };
-  const Use uses[] = {{"size", window.size(), "tumbling hopping cumulative"}, {"slide", window.slide(), "hopping"},
-                      {"step", window.step(), "cumulative"},                  {"gap", window.gap(), "session"},
-                      {"entity", window.entity(), "session"},                 {"report", window.report(), "session"}};
+  const Use uses[] = {{"size", window.size(), "tumbling hopping cumulative"},
+                      {"slide", window.slide(), "hopping"},
+                      {"step", window.step(), "cumulative"},
+                      {"gap", window.gap(), "session"},
+                      {"entity", window.entity(), "session"},
+                      {"report", window.report(), "session"}};
   for (const Use& use : uses) {
     if (use.value.empty() || absl::StrContains(use.types, window.type())) continue;
     problems->Add(absl::StrCat("spec.window.", use.name),
@@ -118,7 +124,8 @@ void CheckUnused(const v1::Window& window, ProblemList* problems) {
 
 void ValidateWindow(const v1::Window& window, ProblemList* problems) {
   const size_t before = problems->size();
-  problems->CheckWord("spec.window.type", window.type(), {"tumbling", "hopping", "cumulative", "session", "global"}, true);
+  problems->CheckWord("spec.window.type", window.type(), {"tumbling", "hopping", "cumulative", "session", "global"},
+                      true);
   if (problems->size() > before) return;
   CheckUnused(window, problems);
   if (window.type() == "session") {

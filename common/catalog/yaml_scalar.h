@@ -16,15 +16,15 @@ struct Scalar {
   ScalarKind kind = ScalarKind::kString;
   bool boolean = false;
   int64_t integer = 0;
-  double number = 0;        ///< integers too
-  bool overflows = false;   ///< an integer beyond 64 bits; `number` holds it, rounded
+  double number = 0;       ///< integers too
+  bool overflows = false;  ///< an integer beyond 64 bits; `number` holds it, rounded
 };
 
 /// Resolves an unquoted scalar.
 Scalar ResolvePlain(absl::string_view text);
 
-/// `text` as it can be written inside flow and block collections and be read back as the same string: plain where that is
-/// safe (for YAML 1.1 readers too, which take `no` for false), else quoted.
+/// `text` as it can be written inside flow and block collections and be read back as the same string: plain where that
+/// is safe (for YAML 1.1 readers too, which take `no` for false), else quoted.
 std::string QuoteString(absl::string_view text);
 
 /// Whether `text` reads well as a literal block (`|`), and survives it.

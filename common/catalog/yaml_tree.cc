@@ -232,8 +232,8 @@ bool CheckYamlBytes(absl::string_view text, FileProblem* problem) {
 bool ParseYamlDocument(const YamlDocumentText& document, YamlTree* tree, FileProblem* problem) {
   if (document.text.size() > kMaxDocumentBytes) {
     problem->position = {document.first_line, 1};
-    problem->message = absl::StrCat("the document has ", document.text.size(), " bytes; at most ", kMaxDocumentBytes,
-                                    " are allowed");
+    problem->message =
+        absl::StrCat("the document has ", document.text.size(), " bytes; at most ", kMaxDocumentBytes, " are allowed");
     return false;
   }
   Positions positions(document);

@@ -40,7 +40,8 @@ struct YamlDocumentText {
 /// Cuts a stream at `---` and `...` lines. Parts without content are left out.
 std::vector<YamlDocumentText> SplitYamlStream(absl::string_view text);
 
-/// What is wrong with the bytes before any YAML is looked at: not UTF-8, control characters. False and `*problem` filled.
+/// What is wrong with the bytes before any YAML is looked at: not UTF-8, control characters. False and `*problem`
+/// filled.
 bool CheckYamlBytes(absl::string_view text, FileProblem* problem);
 
 /// Parses one document. On an error `*problem` (position and message) is filled and the result is false.

@@ -128,7 +128,8 @@ WordNode MessageWords(const Message& message) {
   if (const auto* time = dynamic_cast<const Timestamp*>(&message)) {
     return Text(FormatRfc3339(google::protobuf::util::TimeUtil::TimestampToMicroseconds(*time)));
   }
-  if (const auto* mapping = dynamic_cast<const v1::Mapping*>(&message); mapping != nullptr && IsPlainMapping(*mapping)) {
+  if (const auto* mapping = dynamic_cast<const v1::Mapping*>(&message);
+      mapping != nullptr && IsPlainMapping(*mapping)) {
     return Text(mapping->from());
   }
   WordNode node;

@@ -16,8 +16,8 @@ namespace naru::catalog {
 struct WordNode {
   enum class Kind { kScalar, kSequence, kMap };
   Kind kind = Kind::kScalar;
-  std::string scalar;  ///< as it stands in YAML: quoted where it must be
-  std::string text;    ///< of string scalars: the string itself
+  std::string scalar;              ///< as it stands in YAML: quoted where it must be
+  std::string text;                ///< of string scalars: the string itself
   std::vector<std::string> keys;   ///< of a map: the key of each child
   std::vector<WordNode> children;  ///< of a sequence or a map
 

@@ -1,5 +1,5 @@
-// The packs under deploy/packs: every resource is valid, every example in them holds, and what the formats make of lines is
-// what the event types accept.
+// The packs under deploy/packs: every resource is valid, every example in them holds, and what the formats make of
+// lines is what the event types accept.
 #include <map>
 #include <memory>
 #include <set>
@@ -89,7 +89,8 @@ TEST(CiaoLabella, HoldsItsNineMessageKindsItsFormatAndItsMetrics) {
   EXPECT_THAT(NamesOf(OfKind(set, "InputFormat")), ElementsAre("ciao-labella-envelope"));
   EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("hot-activity", "popular-words", "search-words"));
   EXPECT_EQ(OfKind(set, "Metric")["hot-activity"]->metric().measures_size(), 13);
-  for (const auto& [name, metric] : OfKind(set, "Metric")) EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
+  for (const auto& [name, metric] : OfKind(set, "Metric"))
+    EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
 }
 
 TEST(CiaoLabella, NeverShowsWhoSomebodyIs) {
@@ -116,9 +117,8 @@ TEST(CiaoLabella, AcceptsWhatItsFormatMakesOfEveryMessageKind) {
       {"UserClickProduct", R"("product_name":"샘물","product_volume":"2L","product_unitprice":"480.5")"},
       {"UserSearchLesswaste", R"("radius_km":5,"searchclick_location":[37.5,127.0],"searchclick_time":"x")"},
       {"error", R"("stack_trace":"Traceback\n  File","lineno":42)"}};
-  const char* const visitors[] = {
-      R"("member_id":"m1","user_gender":"F","user_age":27,"user_region":"서울특별시")",
-      R"("member_id":"none","user_gender":"none","user_age":"none","user_region":"none")"};
+  const char* const visitors[] = {R"("member_id":"m1","user_gender":"F","user_age":27,"user_region":"서울특별시")",
+                                  R"("member_id":"none","user_gender":"none","user_age":"none","user_region":"none")"};
   for (const auto& [type, fields] : messages) {
     for (const char* visitor : visitors) {
       input_format::EventBuffer events;

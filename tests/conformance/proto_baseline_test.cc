@@ -1,5 +1,5 @@
-// What was published stays: no field number, type, name or enum value of Naru's protos ever changes or disappears (unless
-// its number and name are reserved), every element has a comment, and the cheap rules of the AIPs hold.
+// What was published stays: no field number, type, name or enum value of Naru's protos ever changes or disappears
+// (unless its number and name are reserved), every element has a comment, and the cheap rules of the AIPs hold.
 //
 // proto_baseline.txt holds one line for each element. Additions are accepted by NARU_UPDATE_PROTO_BASELINE=1 in the
 // environment (scripts/dev proto_baseline); incompatible changes never are.
@@ -94,7 +94,8 @@ class Lines : public Walker {
     for (int i = 0; i < message.reserved_range_count(); ++i) {
       for (int number = message.reserved_range(i)->start; number < message.reserved_range(i)->end; ++number) {
         for (int j = 0; j < message.reserved_name_count(); ++j) {
-          reserved.insert(absl::StrCat("field ", message.full_name(), ".", message.reserved_name(j), " = ", number, " "));
+          reserved.insert(
+              absl::StrCat("field ", message.full_name(), ".", message.reserved_name(j), " = ", number, " "));
         }
       }
     }
@@ -157,8 +158,8 @@ class Rules : public Walker {
     const std::string& name = field.name();
     const bool is_time =
         field.message_type() != nullptr && field.message_type()->full_name() == "google.protobuf.Timestamp";
-    const bool named_time = name == "time" || absl::EndsWith(name, "_time") ||
-                            (field.is_repeated() && absl::EndsWith(name, "_times"));
+    const bool named_time =
+        name == "time" || absl::EndsWith(name, "_time") || (field.is_repeated() && absl::EndsWith(name, "_times"));
     if (is_time && !named_time) broken.push_back(absl::StrCat(field.full_name(), ": a Timestamp is called *_time"));
     const bool snake = name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
     if (!snake) broken.push_back(absl::StrCat(field.full_name(), ": not lower_snake_case"));

@@ -1,5 +1,5 @@
-// Reads any text as resources, and what could be read once more after writing it: nothing may crash, hang or read outside,
-// and writing loses nothing.
+// Reads any text as resources, and what could be read once more after writing it: nothing may crash, hang or read
+// outside, and writing loses nothing.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
