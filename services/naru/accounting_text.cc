@@ -7,16 +7,23 @@
 
 namespace naru::cli {
 
-std::string AccountingLine(const ingest::v1::Accounting& accounting) {
+std::string AccountingLine(const ingest::v1::Accounting& accounting, int most_reasons) {
   std::string line = absl::StrCat("received ", WithThousands(accounting.received_count()), " = accepted ",
                                   WithThousands(accounting.accepted_count()), " + duplicate ",
                                   WithThousands(accounting.duplicate_count()), " + rejected ",
                                   WithThousands(accounting.rejected_count()));
   std::string reasons;
-  for (const auto& reason : accounting.rejected_by_reason()) {
+  int64_t others = 0;
+  for (int i = 0; i < accounting.rejected_by_reason_size(); ++i) {
+    const auto& reason = accounting.rejected_by_reason(i);
+    if (i >= most_reasons) {
+      others += reason.count();
+      continue;
+    }
     absl::StrAppend(&reasons, reasons.empty() ? "" : ", ", ingest::v1::RejectReason_Name(reason.reason()), " ",
                     WithThousands(reason.count()));
   }
+  if (others > 0) absl::StrAppend(&reasons, ", others ", WithThousands(others));
   if (!reasons.empty()) absl::StrAppend(&line, " (", reasons, ")");
   if (accounting.replayed_count() > 0) absl::StrAppend(&line, "; replayed ", WithThousands(accounting.replayed_count()));
   if (accounting.filtered_count() > 0) absl::StrAppend(&line, "; filtered ", WithThousands(accounting.filtered_count()));

@@ -15,9 +15,9 @@
 namespace naru::cli {
 namespace {
 
-constexpr char kGap[] = "   ";
+constexpr char kGap[] = "  ";
 // Of a first column, and of the others (lists of words).
-constexpr size_t kMaxName = 24;
+constexpr size_t kMaxName = 40;
 constexpr size_t kMaxCell = 64;
 constexpr size_t kFewestRows = 3;
 constexpr size_t kMostRows = 10;
@@ -78,6 +78,14 @@ absl::StatusOr<std::vector<std::string>> PlanDimensions(const catalog::v1::Resou
   return dimensions;
 }
 
+// Whether a column holds numbers, which are aligned right; everything else is read from the left.
+bool IsNumeric(const Panel& panel, size_t column) {
+  if (column == 0 && panel.header.size() > 1 && panel.ranking) return false;
+  return std::all_of(panel.rows.begin(), panel.rows.end(), [&](const auto& row) {
+    return row[column].find_first_not_of("0123456789,.-+e") == std::string::npos;
+  });
+}
+
 std::vector<size_t> ColumnWidths(const Panel& panel) {
   std::vector<size_t> widths(panel.header.size(), 0);
   const auto take = [&](const std::vector<std::string>& cells) {
@@ -98,6 +106,8 @@ struct Block {
 
 Block RenderPanel(const Panel& panel, size_t max_width, size_t most_rows, bool colour) {
   const std::vector<size_t> widths = ColumnWidths(panel);
+  std::vector<bool> numeric(widths.size());
+  for (size_t i = 0; i < widths.size(); ++i) numeric[i] = IsNumeric(panel, i);
   Block block;
   for (const size_t width : widths) block.width += width;
   block.width += widths.empty() ? 0 : 2 * (widths.size() - 1);
@@ -105,7 +115,7 @@ Block RenderPanel(const Panel& panel, size_t max_width, size_t most_rows, bool c
   const auto render = [&](const std::vector<std::string>& cells, bool header) {
     std::string line;
     for (size_t i = 0; i < cells.size(); ++i) {
-      const std::string cell = PadToWidth(CutToWidth(MakePrintable(cells[i]), widths[i]), widths[i], i > 0);
+      const std::string cell = PadToWidth(CutToWidth(MakePrintable(cells[i]), widths[i]), widths[i], numeric[i]);
       absl::StrAppend(&line, i == 0 ? "" : "  ", cell);
     }
     line = PadToWidth(CutToWidth(line, block.width), block.width);

@@ -44,7 +44,7 @@ struct SectionPlan {
 /// Errors: INVALID_ARGUMENT for annotations that name no measure or dimension of the metric.
 absl::StatusOr<SectionPlan> PlanSection(const catalog::v1::Resource& metric);
 
-/// A table: cells of the first column are aligned left, the others right.
+/// A table: columns of numbers are aligned right, the first one and texts left.
 struct Panel {
   std::vector<std::string> header;
   std::vector<std::vector<std::string>> rows;

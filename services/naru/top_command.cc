@@ -166,18 +166,36 @@ class Screen {
     for (const WindowRow& row : response.rows()) rows.push_back(&row);
     Panel panel;
     panel.ranking = SortRows(plan, dimension, &rows);
-    panel.header.push_back(dimension.empty() ? "all" : dimension);
+    if (!rows.empty()) *window = WindowText(*rows.front(), plan.time_zone);
+    if (dimension.empty() && !rows.empty() && AddRanking(plan, *rows.front(), &panel)) return panel;
+    if (!dimension.empty()) panel.header.push_back(dimension);
     for (const ScreenColumn& column : plan.columns) panel.header.push_back(column.title);
     for (const WindowRow* row : rows) {
       if (static_cast<int>(panel.rows.size()) == kRowsOfPanel) break;
-      std::vector<std::string> cells = {dimension.empty() ? "" : GroupCell(row->group().at(dimension)).text};
+      std::vector<std::string> cells;
+      if (!dimension.empty()) cells.push_back(GroupCell(row->group().at(dimension)).text);
       for (const ScreenColumn& column : plan.columns) cells.push_back(ColumnText(column, *row));
       panel.rows.push_back(std::move(cells));
-      const int64_t end_us = ToMicros(row->window_end_time());
-      *window = absl::StrCat(FormatLocal(ToMicros(row->window_start_time()), plan.time_zone), " to ",
-                             FormatLocal(end_us, plan.time_zone), " (", plan.time_zone, ")", row->final() ? ", final" : "");
     }
     return panel;
+  }
+
+  static std::string WindowText(const WindowRow& row, const std::string& time_zone) {
+    return absl::StrCat(FormatLocal(ToMicros(row.window_start_time()), time_zone), " to ",
+                        FormatLocal(ToMicros(row.window_end_time()), time_zone), " (", time_zone, ")", row.final() ? ", final" : "");
+  }
+
+  // A single list of most frequent values is shown as rows. False where it is something else.
+  static bool AddRanking(const SectionPlan& plan, const WindowRow& row, Panel* panel) {
+    if (plan.columns.size() != 1 || plan.columns[0].measures.size() != 1) return false;
+    const auto found = row.measures().find(plan.columns[0].measures[0]);
+    if (found == row.measures().end() || !found->second.has_top()) return false;
+    panel->ranking = true;
+    panel->header = {plan.columns[0].title, "count"};
+    for (const auto& item : found->second.top().items()) {
+      panel->rows.push_back({GroupCell(item.key()).text, WithThousands(item.count())});
+    }
+    return true;
   }
 
   // Numbers (age bands, hours) in their order; names by what they count, largest first. Whether it is the latter.
@@ -218,7 +236,7 @@ class Screen {
     last_us_ = now_us;
     last_received_ = accounting.received_count();
     contents->headline = absl::StrCat("naru  ", connection_.address, "  ", WithThousands(static_cast<int64_t>(rate_ + 0.5)), " events/s");
-    contents->footer.push_back(AccountingLine(accounting));
+    contents->footer.push_back(AccountingLine(accounting, 3));
     return absl::OkStatus();
   }
 
@@ -250,7 +268,7 @@ class Canvas {
     if (in_place_) {
       last_ = LayOut(contents, terminal.columns, terminal.rows, terminal.colour);
       std::fputs("\x1b[H", stdout);
-      for (size_t i = 0; i < last_.size(); ++i) std::printf("%s\x1b[K%s", last_[i].c_str(), i + 1 < last_.size() ? "\r\n" : "");
+      for (size_t i = 0; i < last_.size(); ++i) std::printf("%s\x1b[K%s", last_[i].c_str(), i + 1 < last_.size() ? "\n" : "");
       std::fputs("\x1b[J", stdout);
     } else {
       ScreenContents plain = contents;
