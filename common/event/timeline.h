@@ -10,6 +10,9 @@ namespace naru::event {
 /// Type of the record. Types that begin with `naru.` are reserved: senders may not use them.
 inline constexpr char kTimelineEndType[] = "naru.timeline.end";
 
+/// Name of the schema in the record's header: readers of events alone pass over it.
+inline constexpr char kTimelineEndSchema[] = "naru.timeline.end";
+
 /// Whether a stored event is the end of its timeline rather than something that happened.
 inline bool IsTimelineEnd(const EventView& event) {
   return event.type == absl::string_view(kTimelineEndType) && !event.timeline.empty();

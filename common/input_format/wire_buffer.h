@@ -19,6 +19,8 @@ class WireBuffer {
   bool empty() const { return size_ == 0; }
   absl::string_view view() const { return {bytes_.get(), size_}; }
   void Clear() { size_ = 0; }
+  /// Forgets what comes after the first `size` bytes.
+  void Truncate(size_t size) { size_ = std::min(size, size_); }
 
   void Append(absl::string_view bytes) {
     char* p = Room(bytes.size());

@@ -10,10 +10,12 @@
 #include "common/metrics/metrics.h"
 #include "common/server/server.h"
 #include "common/status/status.h"
+#include "naru/ingest/v1/ingest.pb.h"
 #include "services/ingest/import_calls.h"
 #include "services/ingest/import_formats.h"
 #include "services/ingest/local_bookkeeping.h"
 #include "services/ingest/log_bookkeeping.h"
+#include "services/ingest/source_set.h"
 
 namespace naru::ingest {
 namespace {
@@ -41,6 +43,7 @@ Ingest::Ingest(const IngestOptions& options, const IngestDependencies& dependenc
 
 Ingest::~Ingest() {
   gauges_.reset();
+  sources_.reset();
   service_.reset();
   imports_.reset();
   dead_letters_.reset();
@@ -95,6 +98,9 @@ absl::Status Ingest::Start() {
       IngestServiceParts{&log, dependencies_.catalog, pipeline_.get(), bookkeeping_.get(), dead_letters_.get(), &budget_,
                          notes_, dependencies_.data_dir});
   service_->set_import_handler(imports_.get());
+  sources_ = std::make_unique<SourceSet>(SourceDependencies{.log = &log, .pipeline = pipeline_.get(), .budget = &budget_},
+                                         dependencies_.catalog, formats_.get());
+  service_->set_sources([this] { return sources_->Statuses(); });
   AddMetrics();
   return absl::OkStatus();
 }

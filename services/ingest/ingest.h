@@ -20,6 +20,10 @@ class Server;
 
 namespace naru::ingest {
 
+class ImportCalls;
+class ImportFormats;
+class SourceSet;
+
 /// What ingest borrows; all must outlive it.
 struct IngestDependencies {
   event_log::EventLog* log = nullptr;   ///< with a local store: the embedded way, else the one on Kafka
@@ -63,7 +67,10 @@ class Ingest {
   std::unique_ptr<Bookkeeping> bookkeeping_;
   std::unique_ptr<LogPipeline> pipeline_;
   std::unique_ptr<DeadLetters> dead_letters_;
+  std::unique_ptr<ImportFormats> formats_;
+  std::unique_ptr<ImportCalls> imports_;
   std::unique_ptr<IngestService> service_;
+  std::unique_ptr<SourceSet> sources_;
   event_log::TopicConfig events_topic_;  // as it was made last; changed on the catalog's thread only
   struct Gauges;
   std::unique_ptr<Gauges> gauges_;

@@ -452,14 +452,5 @@ TEST_F(IngestServiceTest, TellsAccountingAndStatus) {
   EXPECT_THAT(metrics, HasSubstr("naru_ingest_events_total{outcome=\"duplicate\"} 50"));
 }
 
-TEST_F(IngestServiceTest, RefusesImportsThatNobodyServes) {
-  grpc::ClientContext context;
-  auto stream = stub_->ImportEvents(&context);
-  stream->WritesDone();
-  v1::ImportEventsResponse response;
-  EXPECT_FALSE(stream->Read(&response));
-  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
-}
-
 }  // namespace
 }  // namespace naru::ingest

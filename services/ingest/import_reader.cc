@@ -1,0 +1,126 @@
+#include "services/ingest/import_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/status/status.h"
+
+namespace naru::ingest {
+namespace {
+
+using input_format::RecordSplitter;
+
+/// Decompressed bytes that are gathered before they are cut into lines.
+constexpr size_t kCutBytes = size_t{1} << 20;
+constexpr size_t kPaddingBytes = 64;
+
+bool IsBlank(absl::string_view text) { return text.find_first_not_of(" \t") == absl::string_view::npos; }
+
+}  // namespace
+
+ImportReader::ImportReader(std::shared_ptr<const input_format::InputFormat> format, absl::string_view source,
+                           ImportCompression compression, const ImportLedger* ledger, ImportBlockLimits limits)
+    : format_(std::move(format)),
+      ledger_(ledger),
+      limits_(limits),
+      decompressor_(compression),
+      splitter_(format_->MakeSplitter()),
+      header_pending_(format_->has_header()),
+      chain_(ChainStart(source.empty() ? absl::string_view(format_->default_source()) : source)) {
+  BeginBlock();
+}
+
+absl::Status ImportReader::Add(absl::string_view bytes, std::vector<ImportBlock>* blocks) {
+  while (!bytes.empty()) {
+    const absl::Status status = decompressor_.Step(&bytes, kCutBytes, &buffer_);
+    // Whatever came out before the damage is cut all the same.
+    if (buffer_.size() >= kCutBytes || !status.ok()) NARU_RETURN_IF_ERROR(Cut(false, blocks));
+    NARU_RETURN_IF_ERROR(status);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ImportReader::Finish(std::vector<ImportBlock>* blocks) {
+  const absl::Status finished = decompressor_.Finish(&buffer_);
+  // What was cut off in its middle is not the last line.
+  NARU_RETURN_IF_ERROR(Cut(finished.ok(), blocks));
+  if (!block_.lines.empty()) EndBlock(false, blocks);
+  return finished;
+}
+
+absl::Status ImportReader::Cut(bool at_end, std::vector<ImportBlock>* blocks) {
+  absl::string_view skipped = buffer_;
+  if (at_start_) {
+    bool undecided = false;
+    skipped = input_format::SkipByteOrderMark(buffer_, at_end, &undecided);
+    if (undecided) return absl::OkStatus();
+    at_start_ = false;
+  }
+  const size_t mark = buffer_.size() - skipped.size();
+  end_byte_ += static_cast<int64_t>(mark);
+  buffer_.reserve(buffer_.size() + kPaddingBytes);
+  const auto owner = std::make_shared<const std::string>(std::move(buffer_));
+  buffer_ = std::string();
+  absl::string_view rest = absl::string_view(*owner).substr(mark);
+  RecordSplitter::Record record;
+  bool more = true;
+  while (more) {
+    more = splitter_.Next(rest, at_end, &record);
+    rest.remove_prefix(record.size);
+    end_byte_ += static_cast<int64_t>(record.size);
+    if (more) NARU_RETURN_IF_ERROR(AddRecord(record, owner, blocks));
+  }
+  buffer_.reserve(kCutBytes + kCutBytes / 4);
+  buffer_.assign(rest.data(), rest.size());
+  return absl::OkStatus();
+}
+
+absl::Status ImportReader::AddRecord(const RecordSplitter::Record& record,
+                                     const std::shared_ptr<const std::string>& owner, std::vector<ImportBlock>* blocks) {
+  const int64_t number = next_number_;
+  next_number_ += 1 + std::count(record.text.begin(), record.text.end(), '\n');
+  if (IsBlank(record.text)) return absl::OkStatus();
+  chain_ = NextChainId(chain_, record.text);
+  if (header_pending_) {
+    header_pending_ = false;
+    NARU_ASSIGN_OR_RETURN(format_, format_->WithHeader(record.text));
+    BeginBlock();
+    return absl::OkStatus();
+  }
+  ++line_count_;
+  block_.lines.push_back({record.text, chain_, number, end_byte_, record.too_long});
+  block_.bytes += record.text.size();
+  if (block_.owners.empty() || block_.owners.back() != owner) block_.owners.push_back(owner);
+  if (target_ != nullptr && static_cast<int64_t>(block_.lines.size()) >= target_->line_count) {
+    const bool known = target_->end == chain_;
+    target_ = nullptr;
+    if (known) {
+      EndBlock(true, blocks);
+      return absl::OkStatus();
+    }
+  }
+  // A block also ends where a range of the ledger begins, so that what was stored around a gap is found again.
+  const bool full = block_.lines.size() >= limits_.lines || block_.bytes >= limits_.bytes;
+  const bool meets_known = !ledger_->empty() && ledger_->Find(chain_) != nullptr;
+  if (target_ == nullptr && (full || meets_known)) EndBlock(false, blocks);
+  return absl::OkStatus();
+}
+
+void ImportReader::EndBlock(bool known, std::vector<ImportBlock>* blocks) {
+  if (known) {
+    block_.known = ledger_->Find(block_.start);
+    block_.lines.clear();
+    block_.owners.clear();
+  }
+  blocks->push_back(std::move(block_));
+  BeginBlock();
+}
+
+void ImportReader::BeginBlock() {
+  block_ = ImportBlock();
+  block_.start = chain_;
+  block_.lines.reserve(limits_.lines);
+  target_ = ledger_->empty() ? nullptr : ledger_->Find(chain_);
+}
+
+}  // namespace naru::ingest
