@@ -39,6 +39,7 @@ ConsumeLoopOptions LoopOptions(const AggregatorOptions& options, bool embedded) 
   loop.group = options.group;
   loop.instance = options.instance.empty() ? HostName() : options.instance;
   loop.commit_interval = options.commit_interval;
+  loop.maintenance_interval = options.maintenance_interval;
   loop.max_commit_interval = std::max(loop.max_commit_interval, options.commit_interval);
   loop.memory_budget_bytes = static_cast<size_t>(options.memory.bytes / 2);
   // One commit is held in memory twice; and each shares the budget with what changes meanwhile.

@@ -54,7 +54,7 @@ absl::StatusOr<Targets> TargetsOf(const v1::QueryWindowsRequest& request, int pa
 
 bool Reached(const ServingView& view, const MetricPlan& plan, const Targets& targets) {
   for (size_t p = 0; p < targets.size(); ++p) {
-    if (targets[p] == 0) continue;
+    // A partition without records, too, must have said that the metric is being counted there.
     const std::optional<Progress> progress = view.GetProgress({plan.name, plan.version}, static_cast<int32_t>(p));
     if (!progress.has_value() || progress->next_offset < targets[p]) return false;
   }
@@ -136,8 +136,7 @@ void AggregatorService::State::BeginQuery(const v1::QueryWindowsRequest* request
   const auto reached = [this, metric, targets = *targets] {
     const std::shared_ptr<const MetricPlan> plan = deps.plans.Answering(metric);
     if (plan == nullptr) return !deps.plans.Failure(metric).ok();
-    // A metric that nobody has read yet has not even said so.
-    return deps.view.GetProgress({plan->name, plan->version}, 0).has_value() && Reached(deps.view, *plan, targets);
+    return Reached(deps.view, *plan, targets);
   };
   auto wait = std::chrono::duration_cast<std::chrono::microseconds>(kMaxWait);
   const auto now = std::chrono::system_clock::now();

@@ -55,7 +55,10 @@ void Commit::AddState(MetricState* state, Part* part) {
   }
   std::vector<Pane*>& panes = state->panes.dirty_panes();
   if (!panes.empty()) {
-    const int64_t frontier_us = finality_.Frontier(state->plan());
+    // Rows that are being rebuilt have not been shown.
+    const int64_t frontier_us = state->joined && part->partition->first_received_us != kForever
+                                    ? finality_.FrontierShownUntil(state->plan(), part->partition->first_received_us)
+                                    : kNever;
     const int64_t before = bytes_;
     size_t rows = 0;
     for (Pane* pane : panes) {
@@ -177,6 +180,7 @@ void Commit::MarkStored(Part* part, int64_t last_offset) {
   if (part->tombstones > 0) part->partition->tombstones_until = last_offset + 1;
   part->partition->tombstones.clear();
   part->partition->head_changed = false;
+  part->partition->first_received_us = kForever;
 }
 
 }  // namespace naru::aggregator

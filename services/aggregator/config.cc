@@ -12,6 +12,9 @@ void AddAggregatorOptions(Options* options, AggregatorOptions* aggregator) {
   options->Add("commit_interval", &aggregator->commit_interval,
                "How often counted events are committed; stretches by itself where much changes.")
       .Range(10, 60'000);
+  options->Add("maintenance_interval", &aggregator->maintenance_interval, "How often old windows and metrics are removed.")
+      .Range(10, 3'600'000)
+      .Hidden();
   options->Add("late_retention", &aggregator->late_retention, "How long events that came too late for a metric are kept.")
       .Range(6e7, 3.2e15);
 }

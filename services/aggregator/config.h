@@ -14,6 +14,7 @@ namespace naru::aggregator {
 struct AggregatorOptions {
   ByteSize memory{64 << 20};                  ///< of states, half for counting, half for answering
   std::chrono::milliseconds commit_interval{200};
+  std::chrono::milliseconds maintenance_interval{10'000};  ///< how often old windows and metrics are removed
   std::string group = "naru-aggregator";      ///< the replicas that share the partitions out among them
   std::string instance;                       ///< stable and unique name of this replica; empty: host name
   std::string state_dir;                      ///< on Kafka: the serving view; empty: a temporary directory

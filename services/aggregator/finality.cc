@@ -32,6 +32,17 @@ std::vector<int64_t> Finality::LogEnds() {
   return ends.ok() ? *ends : std::vector<int64_t>();
 }
 
+int64_t Finality::FrontierShownUntil(const MetricPlan& plan, int64_t until_us) {
+  int64_t frontier = kForever;
+  for (int p = 0; p < view_.partitions(); ++p) {
+    const std::optional<Progress> progress = view_.GetProgress({plan.name, plan.version}, p);
+    if (!progress.has_value()) return kNever;
+    frontier = std::min(frontier, PartitionFrontier(progress->timelines, plan.out_of_orderness_us, plan.idle_timeout_us,
+                                                    until_us, /*caught_up=*/true));
+  }
+  return frontier;
+}
+
 int64_t Finality::Frontier(const MetricPlan& plan) {
   const std::vector<int64_t> ends = LogEnds();
   const int64_t now_us = clock_.NowMicros();

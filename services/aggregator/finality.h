@@ -21,6 +21,9 @@ class Finality {
   /// Windows that end at or before this are final: the least frontier of all partitions (see PartitionFrontier); kNever
   /// while a partition is not known.
   int64_t Frontier(const MetricPlan& plan);
+  /// The greatest frontier that a reader may have been shown until `until_us` (by the wall clock), as far as the view
+  /// tells: as if everything received by then had been counted.
+  int64_t FrontierShownUntil(const MetricPlan& plan, int64_t until_us);
   /// Ends of the partitions of the source topic, as known within the last second.
   std::vector<int64_t> LogEnds();
   /// The same, asked now. Errors: those of the log.

@@ -214,10 +214,11 @@ void FindTypeCondition(absl::string_view source, Condition* condition) {
   if (!absl::ConsumePrefix(&rest, "type")) return;
   std::vector<std::string> types;
   std::string literal;
+  const bool is_word = !rest.empty() && absl::ascii_isspace(rest[0]);  // `typein [...]` is not ours
   if (TakeToken(&rest, "==")) {
     if (!TakeLiteral(&rest, &literal)) return;
     types.push_back(literal);
-  } else if (rest.size() > 2 && absl::ascii_isspace(rest[0]) && TakeToken(&rest, "in") && TakeToken(&rest, "[")) {
+  } else if (is_word && TakeToken(&rest, "in") && TakeToken(&rest, "[")) {
     do {
       if (!TakeLiteral(&rest, &literal)) return;
       types.push_back(literal);

@@ -142,6 +142,7 @@ absl::Status SourcePartition::Process(const event_log::FetchedBatch& batch, Even
   NARU_RETURN_IF_ERROR(kernel->Process(batch, INT64_MAX, at_head, replays_.get(), late));
   next_offset_ = std::max(next_offset_, batch.next_offset);
   head_changed = true;
+  if (first_received_us == kForever && !batch.records.empty()) first_received_us = batch.records[0].timestamp_us;
   return absl::OkStatus();
 }
 

@@ -40,6 +40,8 @@ class SourcePartition {
   const std::map<MetricId, std::unique_ptr<MetricState>>& states() const { return states_; }
   /// The group's position has moved since the last commit.
   bool head_changed = false;
+  /// Received time of the first record counted since the last commit: what was shown before did not know of it.
+  int64_t first_received_us = kForever;
   /// Rows, panes and metrics to be deleted with the next commit.
   std::vector<std::string> tombstones;
   /// No more of a deleted metric is listed until the view has passed this offset of `aggregates`.

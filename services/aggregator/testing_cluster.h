@@ -1,0 +1,99 @@
+// For tests: an embedded log, a catalog, and aggregators on them with a server each.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/catalog/catalog.h"
+#include "common/clock/clock.h"
+#include "common/event_log/rocks_event_log.h"
+#include "common/metrics/metrics.h"
+#include "common/server/server.h"
+#include "common/testing/testing.h"
+#include "naru/aggregator/v1/aggregator.grpc.pb.h"
+#include "naru/catalog/v1/resources.pb.h"
+#include "services/aggregator/aggregator.h"
+
+namespace naru::aggregator::testing {
+
+/// One event as a test says it.
+struct TestEvent {
+  std::string type;
+  std::string subject;
+  int64_t time_us = 0;
+  std::map<std::string, double> numbers;
+  std::map<std::string, std::string> strings;
+  std::string timeline;
+  std::string id;
+  bool ends_timeline = false;
+};
+std::string Encode(const TestEvent& event);
+
+/// A Metric resource out of its spec as JSON. Fails the test's process when that cannot be read.
+catalog::v1::Resource MakeMetric(const std::string& name, int32_t version, const std::string& spec_json);
+
+/// One aggregator with its server. Stopped when it goes.
+class Node {
+ public:
+  Node(event_log::EventLog& log, catalog::Catalog& catalog, const Clock& clock, AggregatorOptions options);
+  ~Node();
+  v1::AggregatorService::Stub& stub() { return *stub_; }
+  Aggregator& aggregator() { return *aggregator_; }
+  void Stop();
+  /// Ends without a last commit.
+  void Crash();
+
+  absl::StatusOr<v1::QueryWindowsResponse> Query(const v1::QueryWindowsRequest& request);
+  /// Every row of a metric, over all pages.
+  std::vector<v1::WindowRow> AllRows(const std::string& metric);
+  v1::MetricStatus Status(const std::string& metric);
+
+ private:
+  MetricRegistry metrics_;
+  std::unique_ptr<Aggregator> aggregator_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<v1::AggregatorService::Stub> stub_;
+};
+
+/// The log and what is on it.
+class Cluster {
+ public:
+  explicit Cluster(int partitions);
+  ~Cluster();
+
+  FakeClock& clock() { return clock_; }
+  event_log::EventLog& log() { return *log_; }
+  /// Closes and opens the log and the catalog; nodes must be gone.
+  void Reopen();
+  void Publish(int partition, const std::vector<TestEvent>& events);
+  void Apply(const catalog::v1::Resource& resource);
+  void Delete(const std::string& metric, int32_t version);
+  std::unique_ptr<Node> StartNode(const std::string& instance = "a");
+  /// How many records of `aggregates` a reader finds after compaction by key, by kind of key.
+  std::map<int, int> LiveRecords();
+  std::vector<std::string> LateKeys();
+
+ private:
+  void Open();
+  void PublishCatalog(const std::string& key, const std::string& value);
+
+  const int partitions_;
+  naru::testing::TempDir dir_;
+  FakeClock clock_;
+  std::unique_ptr<event_log::RocksEventLog> log_;
+  std::unique_ptr<event_log::Producer> producer_;
+  std::unique_ptr<catalog::Catalog> catalog_;
+  int64_t next_id_ = 0;
+};
+
+/// A row as text that is easy to compare: `start/end {gender=F,band=20} clicks=3 points=12 | final r1`.
+std::string ShowRow(const v1::WindowRow& row, bool with_final = false);
+
+int64_t Time(const std::string& rfc3339);
+
+}  // namespace naru::aggregator::testing
