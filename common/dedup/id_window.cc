@@ -176,7 +176,10 @@ absl::Status IdWindow::State::MakeRoom(size_t ids, uint32_t time_s) {
 void IdWindow::Restore(uint64_t sequence, absl::Span<const IdHash> ids, uint32_t time_s) {
   MutexLock lock(&state_->mu);
   if (sequence <= state_->last_sequence) return;
-  // Ids beyond what fits are forgotten rather than start refused.
+  // Reading back is faster than sealing. Where the disk takes nothing at all, ids are forgotten rather than start refused.
+  for (int waits = 0; waits < 300 && state_->full.size() >= kMaxFullTables; ++waits) {
+    state_->idle.WaitFor(&state_->mu, std::chrono::milliseconds(100));
+  }
   if (!state_->MakeRoom(ids.size(), time_s).ok()) return;
   state_->last_sequence = sequence;
   state_->active->last_sequence = sequence;
@@ -378,7 +381,7 @@ void IdWindow::State::Seal() {
     const bool worked = SealOne();
     MutexLock lock(&mu);
     sealing = false;
-    if (full.empty()) idle.SignalAll();
+    if (worked || full.empty()) idle.SignalAll();
     if (stopping) return;
     // The time limit is for retrying after an error; progress is signalled.
     if (!worked) sealer_wakes.WaitFor(&mu, std::chrono::seconds(1));

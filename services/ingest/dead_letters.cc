@@ -1,6 +1,7 @@
 #include "services/ingest/dead_letters.h"
 
 #include <map>
+#include <optional>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,7 @@
 #include "common/event/utf8.h"
 #include "common/status/status.h"
 #include "naru/ingest/v1/ingest.pb.h"
+#include "services/ingest/last_record.h"
 
 namespace naru::ingest {
 namespace {
@@ -44,14 +46,21 @@ absl::Status DeadLetters::Scan(event_log::ReadPosition from,
   NARU_ASSIGN_OR_RETURN(const event_log::TopicInfo topic, log_.DescribeTopic(event_log::kDeadLetterTopic));
   const int64_t end = topic.partitions.at(0).end_offset;
   if (topic.partitions[0].start_offset >= end) return absl::OkStatus();
+  if (from.kind == event_log::ReadPosition::Kind::kTime) {
+    NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> last_us,
+                          LastRecordTime(log_, event_log::kDeadLetterTopic, topic.partitions[0]));
+    if (!last_us.has_value() || *last_us < from.value) return absl::OkStatus();
+  }
   NARU_ASSIGN_OR_RETURN(std::unique_ptr<event_log::Reader> reader, log_.OpenReader(event_log::kDeadLetterTopic, {from}));
   v1::RejectedEvent letter;
   int64_t next = from.kind == event_log::ReadPosition::Kind::kOffset ? from.value : 0;
   while (next < end) {
-    auto batches = reader->Poll(std::chrono::seconds(5), kFetchBytes);
+    auto batches = reader->Poll(std::chrono::seconds(10), kFetchBytes);
     if (absl::IsOutOfRange(batches.status()) || absl::IsDataLoss(batches.status())) continue;  // goes on behind it
     NARU_RETURN_IF_ERROR(batches.status());
-    if (batches->empty()) return absl::OkStatus();  // the end belongs to records that are not there any more
+    if (batches->empty()) {
+      return MakeError(absl::StatusCode::kUnavailable, "LOG_NOT_READ", "the rejected events could not be read in time: retry");
+    }
     for (const event_log::FetchedBatch& batch : *batches) {
       next = batch.next_offset;
       if (batch.headers.schema != "naru.ingest.v1.RejectedEvent") continue;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "common/sync/mutex.h"
 #include "naru/catalog/v1/resources.pb.h"
 #include "naru/ingest/v1/ingest.pb.h"
+#include "services/ingest/last_record.h"
 
 namespace naru::ingest {
 namespace {
@@ -16,6 +18,7 @@ namespace {
 using event_log::ReadPosition;
 
 constexpr size_t kFetchBytes = 2 << 20;
+constexpr int kMaxIdlePolls = 20;  // of half a second, before the end is reached
 constexpr int kMaxLast = 10'000;
 constexpr int64_t kMaxLookBack = 4'000'000;  // records looked at for the last ones that match
 constexpr char kEventSchema[] = "naru.event.v1.Event";
@@ -46,6 +49,7 @@ struct EventScan::State {
   /// Reads from `from`; fn sees what matches. Up to `ends` unless they are empty.
   absl::Status Read(std::vector<ReadPosition> from, std::map<int, int64_t> ends,
                     const std::function<bool(const ScannedEvent&)>& fn, const std::function<bool()>& flush);
+  absl::Status CloseFinished(const std::vector<ReadPosition>& from, std::map<int, int64_t>* open);
   absl::Status ReadLast(std::vector<KeptEvent>* last);
   absl::StatusOr<bool> Deliver(const event_log::FetchedBatch& batch, int64_t end,
                                const std::function<bool(const ScannedEvent&)>& fn);
@@ -155,19 +159,32 @@ absl::StatusOr<bool> EventScan::State::Deliver(const event_log::FetchedBatch& ba
   return true;
 }
 
+// Partitions that have nothing to read before their end are not waited for.
+absl::Status EventScan::State::CloseFinished(const std::vector<ReadPosition>& from, std::map<int, int64_t>* open) {
+  for (const ReadPosition& p : from) {
+    const event_log::PartitionInfo& info = partitions[p.partition];
+    bool finished = info.start_offset >= info.end_offset;
+    if (p.kind == ReadPosition::Kind::kOffset) finished |= p.value >= info.end_offset;
+    if (p.kind == ReadPosition::Kind::kTime && !finished) {
+      NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> last_us, LastRecordTime(log, event_log::kEventsTopic, info));
+      finished = !last_us.has_value() || *last_us < p.value;
+    }
+    if (finished) open->erase(p.partition);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status EventScan::State::Read(std::vector<ReadPosition> from, std::map<int, int64_t> ends,
                                     const std::function<bool(const ScannedEvent&)>& fn,
                                     const std::function<bool()>& flush) {
   const bool bounded = !ends.empty();
-  // Partitions that are at their end from the beginning are not waited for.
-  std::erase_if(from, [&](const ReadPosition& p) {
-    return bounded && p.kind == ReadPosition::Kind::kOffset && p.value >= ends[p.partition];
-  });
-  if (from.empty()) return absl::OkStatus();
   std::map<int, int64_t> open;
-  for (const ReadPosition& p : from) {
-    if (!bounded || partitions[p.partition].start_offset < ends[p.partition]) open[p.partition] = bounded ? ends[p.partition] : INT64_MAX;
+  for (const ReadPosition& p : from) open[p.partition] = bounded ? ends[p.partition] : INT64_MAX;
+  if (bounded) {
+    NARU_RETURN_IF_ERROR(CloseFinished(from, &open));
+    std::erase_if(from, [&](const ReadPosition& p) { return !open.contains(p.partition); });
   }
+  if (from.empty()) return absl::OkStatus();
   NARU_ASSIGN_OR_RETURN(std::unique_ptr<event_log::Reader> opened, log.OpenReader(event_log::kEventsTopic, from));
   {
     MutexLock lock(&mu);
@@ -183,8 +200,10 @@ absl::Status EventScan::State::Read(std::vector<ReadPosition> from, std::map<int
       status = batches.status();
       break;
     }
-    // What is left before the end may be records that retention or a reading time leaves out.
-    if (batches->empty() && bounded && ++idle >= 2) break;
+    if (batches->empty() && bounded && ++idle >= kMaxIdlePolls) {
+      status = MakeError(absl::StatusCode::kUnavailable, "LOG_NOT_READ", "the end of the log could not be read in time: retry");
+      break;
+    }
     bool go_on = true;
     for (const event_log::FetchedBatch& batch : *batches) {
       const auto end = open.find(batch.partition);

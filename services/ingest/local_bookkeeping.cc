@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "common/log/log.h"
@@ -185,22 +186,24 @@ void LocalBookkeeping::End(uint64_t sequence, bool durable) {
 
 // On a thread of the window: every batch up to `sequence` has ended.
 void LocalBookkeeping::FoldSealed(uint64_t sequence) {
-  std::string value(1, kVersion);
+  std::deque<std::pair<uint64_t, std::string>> batches;
   {
     MutexLock lock(&mu_);
     if (sequence <= folded_sequence_) return;
-    std::deque<std::pair<uint64_t, std::string>> rest;
-    for (auto& [batch, encoded] : unfolded_) {
-      if (batch > sequence) {
-        rest.emplace_back(batch, std::move(encoded));
-        continue;
-      }
-      Counts counts;
-      absl::string_view bytes = encoded;
-      Counts::Parse(&bytes, &counts);
-      folded_.Add(counts);
-    }
-    unfolded_ = std::move(rest);
+    batches.swap(unfolded_);
+  }
+  // Without the lock: there may be many of them, and End runs on the log's thread.
+  Counts sum, counts;
+  for (auto& [batch, encoded] : batches) {
+    absl::string_view bytes = encoded;
+    if (batch <= sequence && Counts::Parse(&bytes, &counts)) sum.Add(counts);
+  }
+  std::erase_if(batches, [&](const auto& batch) { return batch.first <= sequence; });
+  std::string value(1, kVersion);
+  {
+    MutexLock lock(&mu_);
+    unfolded_.insert(unfolded_.end(), std::make_move_iterator(batches.begin()), std::make_move_iterator(batches.end()));
+    folded_.Add(sum);
     folded_sequence_ = sequence;
     AppendBigEndian(sequence, 8, &value);
     folded_.AppendTo(&value);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -15,6 +16,7 @@
 #include "common/event/wire.h"
 #include "common/log/log.h"
 #include "common/status/status.h"
+#include "services/ingest/last_record.h"
 
 namespace naru::ingest {
 namespace {
@@ -176,21 +178,26 @@ absl::Status LogBookkeeping::OpenWindow(std::vector<std::string>* notes) {
 
 absl::Status LogBookkeeping::FollowEvents() {
   NARU_ASSIGN_OR_RETURN(const event_log::TopicInfo topic, log_.DescribeTopic(event_log::kEventsTopic));
-  std::vector<ReadPosition> from;
+  std::map<int, int64_t> counted_events;
   {
     MutexLock lock(&mu_);
-    for (const event_log::PartitionInfo& info : topic.partitions) {
-      const int64_t counted = counted_events_[info.partition];
-      const auto sealed = ids_from_.find(info.partition);
-      // Without sealed ids one window is read back, and with it whatever is not counted yet.
-      ReadPosition position{info.partition, ReadPosition::Kind::kOffset, counted};
-      if (sealed != ids_from_.end()) {
-        position.value = std::min(counted, sealed->second);
-      } else if (counted > 0) {
+    counted_events = counted_events_;
+  }
+  std::vector<ReadPosition> from;
+  for (const event_log::PartitionInfo& info : topic.partitions) {
+    const int64_t counted = counted_events[info.partition];
+    const auto sealed = ids_from_.find(info.partition);
+    ReadPosition position{info.partition, ReadPosition::Kind::kOffset, counted};
+    if (sealed != ids_from_.end()) {
+      position.value = std::min(counted, sealed->second);
+    } else if (counted > 0) {
+      // One window is read back for the ids, and whatever is not counted yet, which is no older than a snapshot.
+      NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> last_us, LastRecordTime(log_, event_log::kEventsTopic, info));
+      if (last_us.has_value() && *last_us >= ids_since_us_) {
         position = {info.partition, ReadPosition::Kind::kTime, ids_since_us_};
       }
-      from.push_back(position);
     }
+    from.push_back(position);
   }
   NARU_ASSIGN_OR_RETURN(events_, TopicFollower::Start(log_, event_log::kEventsTopic, std::move(from),
                                                       [this](const FetchedBatch& batch) { OnEvents(batch); }));

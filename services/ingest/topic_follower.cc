@@ -16,6 +16,12 @@ absl::StatusOr<std::unique_ptr<TopicFollower>> TopicFollower::Start(event_log::E
                                                                     std::vector<event_log::ReadPosition> from,
                                                                     Callback callback) {
   std::unique_ptr<TopicFollower> follower(new TopicFollower(log, topic, std::move(callback)));
+  {
+    MutexLock lock(&follower->mu_);
+    for (const event_log::ReadPosition& position : from) {
+      if (position.kind == event_log::ReadPosition::Kind::kOffset) follower->positions_[position.partition] = position.value;
+    }
+  }
   NARU_ASSIGN_OR_RETURN(follower->reader_, log.OpenReader(topic, std::move(from)));
   TopicFollower* raw = follower.get();
   follower->thread_ = std::thread([raw] { raw->Run(); });
@@ -46,7 +52,6 @@ void TopicFollower::Run() {
     }
     MutexLock lock(&mu_);
     if (stopping_) return;
-    if (batches.ok()) empty_polls_ += batches->empty();
     moved_.SignalAll();
     // Gaps are reported once and skipped; anything else is worth a moment's rest.
     const bool rest = !batches.ok() && !absl::IsOutOfRange(batches.status()) && !absl::IsDataLoss(batches.status());
@@ -66,14 +71,10 @@ absl::StatusOr<TopicFollower::Mark> TopicFollower::MarkEnd() {
   for (const event_log::PartitionInfo& partition : info.partitions) {
     if (partition.end_offset > partition.start_offset) mark.ends[partition.partition] = partition.end_offset;
   }
-  MutexLock lock(&mu_);
-  mark.polls = empty_polls_;
   return mark;
 }
 
 bool TopicFollower::PassedLocked(const Mark& mark) const {
-  // Two polls with nothing, one of which began after the mark: what is left before the end are marks of transactions.
-  if (empty_polls_ >= mark.polls + 2) return true;
   for (const auto& [partition, end] : mark.ends) {
     const auto it = positions_.find(partition);
     if (it == positions_.end() || it->second < end) return false;

@@ -20,7 +20,8 @@ class TopicFollower {
  public:
   using Callback = std::function<void(const event_log::FetchedBatch&)>;
 
-  /// Starts at `from`. `callback` runs on the follower's thread. Errors: those of the log.
+  /// Starts at `from`; where that is a time, there must be a record from then on, or Passed stays false until one comes.
+  /// `callback` runs on the follower's thread. Errors: those of the log.
   static absl::StatusOr<std::unique_ptr<TopicFollower>> Start(event_log::EventLog& log, const std::string& topic,
                                                               std::vector<event_log::ReadPosition> from,
                                                               Callback callback);
@@ -31,7 +32,6 @@ class TopicFollower {
   /// What the topic held at this moment, for WaitFor and Passed.
   struct Mark {
     std::map<int, int64_t> ends;
-    int64_t polls = 0;
   };
   absl::StatusOr<Mark> MarkEnd();
   /// Whether everything up to the mark went through the callback.
@@ -52,7 +52,6 @@ class TopicFollower {
   mutable Mutex mu_;
   CondVar moved_;
   std::map<int, int64_t> positions_ ABSL_GUARDED_BY(mu_);
-  int64_t empty_polls_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
