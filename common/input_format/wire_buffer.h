@@ -22,6 +22,11 @@ class WireBuffer {
   /// Forgets what comes after the first `size` bytes.
   void Truncate(size_t size) { size_ = std::min(size, size_); }
 
+  /// Makes room for `bytes` altogether.
+  void Reserve(size_t bytes) {
+    if (bytes > capacity_) Grow(bytes - size_);
+  }
+
   void Append(absl::string_view bytes) {
     char* p = Room(bytes.size());
     size_ = Copy(p, bytes) - bytes_.get();

@@ -31,6 +31,9 @@ std::unique_ptr<ParsedBatch> ImportParser::Begin(const ChainId& start, const Imp
   batch->event_lines.reserve(block.lines.size());
   // Never moves while views point into it.
   batch->ids.reserve(block.lines.size() * kChainIdHexBytes);
+  // Mostly an event is about as long as its line.
+  batch->events.bytes.Reserve(block.bytes + block.bytes / 4 + 64 * block.lines.size());
+  batch->events.ends.reserve(block.lines.size());
   return batch;
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/status/status.h"
+#include "common/sync/mutex.h"
 
 namespace naru::ingest {
 namespace {
@@ -14,9 +15,48 @@ using input_format::RecordSplitter;
 constexpr size_t kCutBytes = size_t{1} << 20;
 constexpr size_t kPaddingBytes = 64;
 
-bool IsBlank(absl::string_view text) { return text.find_first_not_of(" \t") == absl::string_view::npos; }
+bool IsBlank(absl::string_view text) {
+  if (text.empty()) return true;
+  return (text[0] == ' ' || text[0] == '\t') && text.find_first_not_of(" \t") == absl::string_view::npos;
+}
+
+/// Line feeds inside a record: only CSV has some.
+int64_t InnerLineFeeds(absl::string_view text) {
+  if (text.find('\n') == absl::string_view::npos) return 0;
+  return std::count(text.begin(), text.end(), '\n');
+}
 
 }  // namespace
+
+/// Buffers that are used again: fresh ones would cost a page fault for every 4 KiB.
+class ImportReader::BufferPool : public std::enable_shared_from_this<BufferPool> {
+ public:
+  std::string Take() {
+    MutexLock lock(&mu_);
+    if (free_.empty()) return {};
+    std::string buffer = std::move(free_.back());
+    free_.pop_back();
+    return buffer;
+  }
+  /// Gives the bytes to whoever shares them; the buffer comes back when nobody does any more.
+  std::shared_ptr<const std::string> Keep(std::string buffer) {
+    return {new std::string(std::move(buffer)), [pool = shared_from_this()](std::string* done) {
+              pool->GiveBack(std::move(*done));
+              delete done;
+            }};
+  }
+
+ private:
+  void GiveBack(std::string buffer) {
+    MutexLock lock(&mu_);
+    buffer.clear();
+    if (free_.size() < kKept && buffer.capacity() <= 4 * kCutBytes) free_.push_back(std::move(buffer));
+  }
+
+  static constexpr size_t kKept = 8;
+  Mutex mu_;
+  std::vector<std::string> free_ ABSL_GUARDED_BY(mu_);
+};
 
 ImportReader::ImportReader(std::shared_ptr<const input_format::InputFormat> format, absl::string_view source,
                            ImportCompression compression, const ImportLedger* ledger, ImportBlockLimits limits)
@@ -26,9 +66,12 @@ ImportReader::ImportReader(std::shared_ptr<const input_format::InputFormat> form
       decompressor_(compression),
       splitter_(format_->MakeSplitter()),
       header_pending_(format_->has_header()),
+      pool_(std::make_shared<BufferPool>()),
       chain_(ChainStart(source.empty() ? absl::string_view(format_->default_source()) : source)) {
   BeginBlock();
 }
+
+ImportReader::~ImportReader() = default;
 
 absl::Status ImportReader::Add(absl::string_view bytes, std::vector<ImportBlock>* blocks) {
   while (!bytes.empty()) {
@@ -59,8 +102,8 @@ absl::Status ImportReader::Cut(bool at_end, std::vector<ImportBlock>* blocks) {
   const size_t mark = buffer_.size() - skipped.size();
   end_byte_ += static_cast<int64_t>(mark);
   buffer_.reserve(buffer_.size() + kPaddingBytes);
-  const auto owner = std::make_shared<const std::string>(std::move(buffer_));
-  buffer_ = std::string();
+  const std::shared_ptr<const std::string> owner = pool_->Keep(std::move(buffer_));
+  buffer_ = pool_->Take();
   absl::string_view rest = absl::string_view(*owner).substr(mark);
   RecordSplitter::Record record;
   bool more = true;
@@ -70,7 +113,7 @@ absl::Status ImportReader::Cut(bool at_end, std::vector<ImportBlock>* blocks) {
     end_byte_ += static_cast<int64_t>(record.size);
     if (more) NARU_RETURN_IF_ERROR(AddRecord(record, owner, blocks));
   }
-  buffer_.reserve(kCutBytes + kCutBytes / 4);
+  buffer_.reserve(2 * kCutBytes);
   buffer_.assign(rest.data(), rest.size());
   return absl::OkStatus();
 }
@@ -78,7 +121,7 @@ absl::Status ImportReader::Cut(bool at_end, std::vector<ImportBlock>* blocks) {
 absl::Status ImportReader::AddRecord(const RecordSplitter::Record& record,
                                      const std::shared_ptr<const std::string>& owner, std::vector<ImportBlock>* blocks) {
   const int64_t number = next_number_;
-  next_number_ += 1 + std::count(record.text.begin(), record.text.end(), '\n');
+  next_number_ += 1 + InnerLineFeeds(record.text);
   if (IsBlank(record.text)) return absl::OkStatus();
   chain_ = NextChainId(chain_, record.text);
   if (header_pending_) {

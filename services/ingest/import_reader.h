@@ -46,6 +46,8 @@ class ImportReader {
   ImportReader(std::shared_ptr<const input_format::InputFormat> format, absl::string_view source,
                ImportCompression compression, const ImportLedger* ledger, ImportBlockLimits limits);
 
+  ~ImportReader();
+
   /// Takes the file's next bytes and appends the blocks that are complete. Errors: INVALID_ARGUMENT as
   /// ImportDecompressor::Step, or for a header that does not fit; the blocks appended before are good.
   absl::Status Add(absl::string_view bytes, std::vector<ImportBlock>* blocks);
@@ -60,6 +62,7 @@ class ImportReader {
   int64_t line_count() const { return line_count_; }
 
  private:
+  class BufferPool;
   absl::Status Cut(bool at_end, std::vector<ImportBlock>* blocks);
   absl::Status AddRecord(const input_format::RecordSplitter::Record& record,
                          const std::shared_ptr<const std::string>& owner, std::vector<ImportBlock>* blocks);
@@ -73,6 +76,7 @@ class ImportReader {
   input_format::RecordSplitter splitter_;
   bool header_pending_;
   bool at_start_ = true;
+  std::shared_ptr<BufferPool> pool_;
   std::string buffer_;  ///< decompressed, not yet cut
   ChainId chain_;
   int64_t end_byte_ = 0;

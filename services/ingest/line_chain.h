@@ -2,6 +2,10 @@
 // and a file that has grown keeps the identities of its old lines.
 #pragma once
 
+// Inlined: a call for each line would cost as much as its hash.
+#ifndef XXH_INLINE_ALL
+#define XXH_INLINE_ALL
+#endif
 #include <xxhash.h>
 
 #include <cstdint>

@@ -76,6 +76,8 @@ absl::StatusOr<std::unique_ptr<SourceReader>> OpenKafkaReader(const std::string&
   options.client.brokers = absl::StrJoin(spec.brokers(), ",");
   options.client.client_id = absl::StrCat("naru-source-", name);
   options.group = absl::StrCat("naru-source-", name);
+  // Short, as stopping waits for a call that is under way; what fails is tried again anyway.
+  options.timeout = std::chrono::seconds(3);
   for (const auto& [key, value] : spec.properties()) {
     NARU_ASSIGN_OR_RETURN(options.client.properties[key], ResolveSetting(key, value));
   }
