@@ -25,8 +25,10 @@ std::string AccountingLine(const ingest::v1::Accounting& accounting, int most_re
   }
   if (others > 0) absl::StrAppend(&reasons, ", others ", WithThousands(others));
   if (!reasons.empty()) absl::StrAppend(&line, " (", reasons, ")");
-  if (accounting.replayed_count() > 0) absl::StrAppend(&line, "; replayed ", WithThousands(accounting.replayed_count()));
-  if (accounting.filtered_count() > 0) absl::StrAppend(&line, "; filtered ", WithThousands(accounting.filtered_count()));
+  if (accounting.replayed_count() > 0)
+    absl::StrAppend(&line, "; replayed ", WithThousands(accounting.replayed_count()));
+  if (accounting.filtered_count() > 0)
+    absl::StrAppend(&line, "; filtered ", WithThousands(accounting.filtered_count()));
   return line;
 }
 

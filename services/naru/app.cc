@@ -26,9 +26,7 @@ std::string GetVariable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-std::vector<std::string> Words(absl::string_view text) {
-  return absl::StrSplit(text, ' ', absl::SkipEmpty());
-}
+std::vector<std::string> Words(absl::string_view text) { return absl::StrSplit(text, ' ', absl::SkipEmpty()); }
 
 // Entries whose name begins with `word` and another word: `dlq` -> `dlq list`, `dlq show`.
 std::vector<const CommandEntry*> Group(const std::vector<CommandEntry>& commands, absl::string_view word) {
@@ -40,7 +38,8 @@ std::vector<const CommandEntry*> Group(const std::vector<CommandEntry>& commands
 }
 
 const CommandEntry* Find(const std::vector<CommandEntry>& commands, absl::string_view name) {
-  const auto found = std::find_if(commands.begin(), commands.end(), [&](const auto& entry) { return entry.name == name; });
+  const auto found =
+      std::find_if(commands.begin(), commands.end(), [&](const auto& entry) { return entry.name == name; });
   return found == commands.end() ? nullptr : &*found;
 }
 
@@ -55,8 +54,8 @@ std::string List(const std::vector<const CommandEntry*>& entries) {
 }
 
 std::string GroupHelp(const std::vector<CommandEntry>& commands, absl::string_view word) {
-  return absl::StrCat("Usage: naru ", word, " COMMAND [flags]\n\nCommands:\n", List(Group(commands, word)),
-                      "\n`naru ", word, " COMMAND --help` shows flags and examples.\n");
+  return absl::StrCat("Usage: naru ", word, " COMMAND [flags]\n\nCommands:\n", List(Group(commands, word)), "\n`naru ",
+                      word, " COMMAND --help` shows flags and examples.\n");
 }
 
 int Complain(absl::string_view message, absl::string_view next) {
@@ -134,8 +133,8 @@ std::string ProgramHelp(const std::vector<CommandEntry>& commands) {
   for (const CommandEntry& entry : commands) all.push_back(&entry);
   return absl::StrCat(
       "naru: events in, durable and accounted for, and live windows out.\n\nUsage: naru COMMAND [flags]\n\nCommands:\n",
-      List(all),
-      "\n`naru COMMAND --help` shows flags and examples. Commands go to --address (default ", kDefaultAddress,
+      List(all), "\n`naru COMMAND --help` shows flags and examples. Commands go to --address (default ",
+      kDefaultAddress,
       ",\n$NARU_ADDRESS, or the current `naru context`). Results are on standard output, messages on standard error.\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 lines rejected with --strict, 4 not allowed, "
       "5 unavailable.\n\nStart here:\n"

@@ -23,12 +23,15 @@ struct Region {
 };
 // Shares of the population in per mille; a point in the middle.
 constexpr Region kRegions[] = {
-    {"서울특별시", 182, 37.566, 126.978}, {"경기도", 265, 37.413, 127.518},       {"인천광역시", 58, 37.456, 126.705},
-    {"부산광역시", 64, 35.180, 129.076},  {"대구광역시", 46, 35.871, 128.601},     {"대전광역시", 28, 36.351, 127.385},
-    {"광주광역시", 28, 35.160, 126.852},  {"울산광역시", 21, 35.538, 129.311},     {"세종특별자치시", 7, 36.480, 127.289},
-    {"강원특별자치도", 30, 37.823, 128.156}, {"충청북도", 31, 36.636, 127.491},    {"충청남도", 41, 36.519, 126.800},
-    {"전북특별자치도", 34, 35.717, 127.153}, {"전라남도", 35, 34.868, 126.991},    {"경상북도", 50, 36.289, 128.888},
-    {"경상남도", 63, 35.461, 128.213},    {"제주특별자치도", 13, 33.489, 126.498},
+    {"서울특별시", 182, 37.566, 126.978},    {"경기도", 265, 37.413, 127.518},
+    {"인천광역시", 58, 37.456, 126.705},     {"부산광역시", 64, 35.180, 129.076},
+    {"대구광역시", 46, 35.871, 128.601},     {"대전광역시", 28, 36.351, 127.385},
+    {"광주광역시", 28, 35.160, 126.852},     {"울산광역시", 21, 35.538, 129.311},
+    {"세종특별자치시", 7, 36.480, 127.289},  {"강원특별자치도", 30, 37.823, 128.156},
+    {"충청북도", 31, 36.636, 127.491},       {"충청남도", 41, 36.519, 126.800},
+    {"전북특별자치도", 34, 35.717, 127.153}, {"전라남도", 35, 34.868, 126.991},
+    {"경상북도", 50, 36.289, 128.888},       {"경상남도", 63, 35.461, 128.213},
+    {"제주특별자치도", 13, 33.489, 126.498},
 };
 
 struct Word {
@@ -37,10 +40,10 @@ struct Word {
   double old;
 };
 constexpr Word kWords[] = {
-    {"생수", 20, 26},       {"무라벨 생수", 14, 12}, {"탄산수", 16, 7},    {"제로콜라", 15, 2},  {"콜라", 7, 4},
-    {"사이다", 6, 5},       {"커피", 10, 11},        {"아메리카노", 9, 4}, {"보리차", 3, 12},    {"옥수수수염차", 4, 9},
-    {"녹차", 3, 7},         {"이온음료", 8, 3},      {"스파클링", 6, 1},   {"두유", 3, 8},       {"오렌지주스", 4, 4},
-    {"물 2L", 6, 9},        {"물 500ml", 7, 5},      {"헛개차", 3, 5},     {"레몬에이드", 4, 1}, {"식혜", 1, 5},
+    {"생수", 20, 26}, {"무라벨 생수", 14, 12}, {"탄산수", 16, 7},    {"제로콜라", 15, 2},  {"콜라", 7, 4},
+    {"사이다", 6, 5}, {"커피", 10, 11},        {"아메리카노", 9, 4}, {"보리차", 3, 12},    {"옥수수수염차", 4, 9},
+    {"녹차", 3, 7},   {"이온음료", 8, 3},      {"스파클링", 6, 1},   {"두유", 3, 8},       {"오렌지주스", 4, 4},
+    {"물 2L", 6, 9},  {"물 500ml", 7, 5},      {"헛개차", 3, 5},     {"레몬에이드", 4, 1}, {"식혜", 1, 5},
 };
 
 struct Product {
@@ -49,10 +52,12 @@ struct Product {
   int unit_price;
 };
 constexpr Product kProducts[] = {
-    {"무라벨 샘물", "2L", 480},      {"무라벨 샘물", "500ml", 310},   {"에코 생수", "2L", 450},      {"에코 생수", "1L", 390},
-    {"무라벨 탄산수", "500ml", 620}, {"라임 탄산수", "350ml", 700},   {"제로 콜라", "350ml", 890},   {"무라벨 사이다", "500ml", 930},
-    {"보리차", "1.5L", 1050},        {"옥수수수염차", "1.5L", 1100},  {"녹차", "500ml", 980},        {"콜드브루 커피", "1L", 2900},
-    {"아메리카노", "500ml", 1350},   {"이온음료", "1.5L", 1480},      {"두유", "190ml", 560},        {"오렌지주스", "1.5L", 2700},
+    {"무라벨 샘물", "2L", 480},     {"무라벨 샘물", "500ml", 310},   {"에코 생수", "2L", 450},
+    {"에코 생수", "1L", 390},       {"무라벨 탄산수", "500ml", 620}, {"라임 탄산수", "350ml", 700},
+    {"제로 콜라", "350ml", 890},    {"무라벨 사이다", "500ml", 930}, {"보리차", "1.5L", 1050},
+    {"옥수수수염차", "1.5L", 1100}, {"녹차", "500ml", 980},          {"콜드브루 커피", "1L", 2900},
+    {"아메리카노", "500ml", 1350},  {"이온음료", "1.5L", 1480},      {"두유", "190ml", 560},
+    {"오렌지주스", "1.5L", 2700},
 };
 
 constexpr const char* kMenus[] = {"ecopoint1", "ecopoint2", "nolabel", "lesswaste"};
@@ -117,9 +122,15 @@ class DataWriter {
     event::StructWriter writer(&bytes);
     for (const Field& field : fields_) {
       switch (field.kind) {
-        case Kind::kText: writer.AddString(field.key, field.text); break;
-        case Kind::kNumber: writer.AddNumber(field.key, field.number); break;
-        case Kind::kList: writer.AddList(field.key, field.text); break;
+        case Kind::kText:
+          writer.AddString(field.key, field.text);
+          break;
+        case Kind::kNumber:
+          writer.AddNumber(field.key, field.number);
+          break;
+        case Kind::kList:
+          writer.AddList(field.key, field.text);
+          break;
       }
     }
     return bytes;
@@ -153,7 +164,9 @@ class Walk {
  private:
   DataWriter Data() const { return DataWriter(person_); }
   std::string Now() const { return FormatRfc3339(now_us_ / kSecond * kSecond); }
-  void Wait(double mean_s) { now_us_ += static_cast<int64_t>((0.5 + std::min(dice_.Exponential(mean_s), 240.0)) * kSecond); }
+  void Wait(double mean_s) {
+    now_us_ += static_cast<int64_t>((0.5 + std::min(dice_.Exponential(mean_s), 240.0)) * kSecond);
+  }
 
   void Add(absl::string_view type, DataWriter data) {
     events_->push_back({now_us_, std::string(type), person_.anonymous ? "" : person_.id, data.Finish()});
@@ -212,8 +225,10 @@ class Walk {
     DataWriter data = Data();
     const bool taken = dice_.Chance(0.82);
     if (kind == 1) {
-      constexpr const char* kFailures[] = {"ImgNoMeta", "ImgNotToday", "ImgDuplicated", "OverCount", "ModelNoPlastic", "ModelYesLabel"};
-      data.Text("photo_id", absl::StrCat("p", absl::Hex(dice_.Next(), absl::kZeroPad16))).Text("eco1upload_time", Now());
+      constexpr const char* kFailures[] = {"ImgNoMeta", "ImgNotToday",    "ImgDuplicated",
+                                           "OverCount", "ModelNoPlastic", "ModelYesLabel"};
+      data.Text("photo_id", absl::StrCat("p", absl::Hex(dice_.Next(), absl::kZeroPad16)))
+          .Text("eco1upload_time", Now());
       data.Number("save_point", taken ? 10.0 * static_cast<double>(dice_.Between(1, 4)) : 0);
       if (!taken) data.Text("fail_msg", kFailures[dice_.Below(std::size(kFailures))]);
       Add("UserUsedEcopoint1", std::move(data));
@@ -235,8 +250,10 @@ class Walk {
     constexpr double kWeights[] = {45, 25, 30};
     const size_t method = dice_.Pick(kWeights);
     // A session ends 1,800 s after the last activity.
-    if (method == 2) now_us_ += 1800 * kSecond;
-    else Wait(20);
+    if (method == 2)
+      now_us_ += 1800 * kSecond;
+    else
+      Wait(20);
     Add("UserLogout", Data().Text("logout_method", kMethods[method]).Text("logout_time", Now()));
   }
 

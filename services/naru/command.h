@@ -32,7 +32,8 @@ enum ExitCode : int {
 /// The exit code of an error. `diff` maps differently: see there.
 int ExitCodeOf(const absl::Status& status);
 
-/// Prints an error on standard error: what was wrong, each wrong field, and the next command to type where there is one.
+/// Prints an error on standard error: what was wrong, each wrong field, and the next command to type where there is
+/// one.
 void PrintError(const absl::Status& status, const std::string& address, const Terminal& terminal);
 
 /// Makes an error whose message is followed by `next`, a command to type.

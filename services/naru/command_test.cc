@@ -25,8 +25,9 @@ using ::testing::Not;
 // Accepts what it gets, but for `id: bad` (rejected) and `id: again` (duplicate).
 class FakeIngest : public ingest::v1::IngestService::Service {
  public:
-  grpc::Status StreamEvents(grpc::ServerContext*, grpc::ServerReaderWriter<ingest::v1::PublishEventsResponse,
-                                                                           ingest::v1::PublishEventsRequest>* stream) override {
+  grpc::Status StreamEvents(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<ingest::v1::PublishEventsResponse, ingest::v1::PublishEventsRequest>* stream) override {
     ingest::v1::PublishEventsRequest request;
     while (stream->Read(&request)) {
       ingest::v1::PublishEventsResponse response;
@@ -54,15 +55,18 @@ class FakeIngest : public ingest::v1::IngestService::Service {
     return end_of_stream;
   }
 
-  grpc::Status ImportEvents(grpc::ServerContext*, grpc::ServerReaderWriter<ingest::v1::ImportEventsResponse,
-                                                                           ingest::v1::ImportEventsRequest>* stream) override {
+  grpc::Status ImportEvents(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<ingest::v1::ImportEventsResponse, ingest::v1::ImportEventsRequest>* stream) override {
     ingest::v1::ImportEventsRequest request;
     stream->Read(&request);
     start = request.start();
     std::string bytes;
     while (stream->Read(&request)) bytes += request.chunk();
     if (start.format() == "missing") {
-      return ToGrpcStatus(MakeError(absl::StatusCode::kNotFound, "FORMAT_NOT_FOUND", "there is no InputFormat `missing`"), "ingest.naru.dev");
+      return ToGrpcStatus(
+          MakeError(absl::StatusCode::kNotFound, "FORMAT_NOT_FOUND", "there is no InputFormat `missing`"),
+          "ingest.naru.dev");
     }
     const std::vector<std::string> lines = absl::StrSplit(bytes, '\n', absl::SkipEmpty());
     ingest::v1::ImportEventsResponse response;
@@ -111,7 +115,8 @@ class FakeAggregator : public aggregator::v1::AggregatorService::Service {
                             aggregator::v1::QueryWindowsResponse* response) override {
     request = *asked;
     if (asked->metric() != "requests") {
-      return ToGrpcStatus(MakeError(absl::StatusCode::kNotFound, "METRIC_NOT_FOUND", "there is no metric"), "aggregator.naru.dev");
+      return ToGrpcStatus(MakeError(absl::StatusCode::kNotFound, "METRIC_NOT_FOUND", "there is no metric"),
+                          "aggregator.naru.dev");
     }
     // Two pages of a row each.
     const bool second = asked->page_token() == "2";
@@ -219,13 +224,17 @@ TEST_F(CommandTest, AServerThatIsNotThereEndsWithFive) {
 }
 
 TEST_F(CommandTest, QueryPrintsALineARow) {
-  EXPECT_EQ(Naru({"query", "requests", "--from", "2015-05-17", "--group-by=status_class,host", "--where", "status_class == 2", "--output", "json"}), 0) << err_;
+  EXPECT_EQ(Naru({"query", "requests", "--from", "2015-05-17", "--group-by=status_class,host", "--where",
+                  "status_class == 2", "--output", "json"}),
+            0)
+      << err_;
   const std::vector<std::string> lines = absl::StrSplit(out_, '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 2) << "all pages are read";
-  EXPECT_EQ(lines[0],
-            R"({"window_start":"2015-05-17T10:00:00Z","window_end":"2015-05-17T11:00:00Z","group":{"host":null,"status_class":2},)"
-            R"("measures":{"nothing":null,"requests":9007199254740993,"users":12.5,"words":[{"key":"생수","count":3}]},)"
-            R"("final":true,"revision":1,"relative_error":{"users":0.008}})");
+  EXPECT_EQ(
+      lines[0],
+      R"({"window_start":"2015-05-17T10:00:00Z","window_end":"2015-05-17T11:00:00Z","group":{"host":null,"status_class":2},)"
+      R"("measures":{"nothing":null,"requests":9007199254740993,"users":12.5,"words":[{"key":"생수","count":3}]},)"
+      R"("final":true,"revision":1,"relative_error":{"users":0.008}})");
   EXPECT_EQ(aggregator_.request.filter(), "status_class == 2");
   EXPECT_EQ(aggregator_.request.group_by_size(), 2) << "--group-by is --group_by";
   EXPECT_EQ(aggregator_.request.from_time().seconds(), 1'431'820'800);
@@ -252,8 +261,10 @@ TEST_F(CommandTest, AnUnknownMetricSaysHowToListThem) {
 TEST_F(CommandTest, ImportEndsWithTheTotalsOfAllFiles) {
   const std::string first = dir_.Write("logs/1.log", "a\nbad\nc\n");
   dir_.Write("logs/2.log", "d\n");
-  EXPECT_EQ(Naru({"import", dir_.File("logs"), "--format", "lines", "--source", "shop", "--output", "json"}), 0) << err_;
-  EXPECT_EQ(out_, "{\"read\":4,\"accepted\":3,\"duplicate\":0,\"rejected\":1,\"filtered\":0,\"files\":2,\"bytes\":10}\n");
+  EXPECT_EQ(Naru({"import", dir_.File("logs"), "--format", "lines", "--source", "shop", "--output", "json"}), 0)
+      << err_;
+  EXPECT_EQ(out_,
+            "{\"read\":4,\"accepted\":3,\"duplicate\":0,\"rejected\":1,\"filtered\":0,\"files\":2,\"bytes\":10}\n");
   EXPECT_THAT(err_, HasSubstr("1.log:2: rejected, PARSE"));
   EXPECT_EQ(ingest_.start.format(), "lines");
   EXPECT_EQ(ingest_.start.source(), "shop");
@@ -269,8 +280,10 @@ TEST_F(CommandTest, AnUnknownFormatIsWrongInput) {
 }
 
 TEST_F(CommandTest, PublishSendsOneEventFromFlags) {
-  EXPECT_EQ(Naru({"publish", "--type", "UserLogin", "--subject", "m1", "--id", "7", "--time", "2022-11-01T09:00:00+09:00", "--data",
-                  R"({"user_age":27})", "--output", "json"}), 0) << err_;
+  EXPECT_EQ(Naru({"publish", "--type", "UserLogin", "--subject", "m1", "--id", "7", "--time",
+                  "2022-11-01T09:00:00+09:00", "--data", R"({"user_age":27})", "--output", "json"}),
+            0)
+      << err_;
   EXPECT_EQ(out_, "{\"received\":1,\"accepted\":1,\"duplicate\":0,\"rejected\":0,\"filtered\":0}\n");
   ASSERT_EQ(ingest_.published.size(), 1);
   EXPECT_EQ(ingest_.published[0].source(), "naru-cli");
@@ -281,7 +294,9 @@ TEST_F(CommandTest, PublishSendsOneEventFromFlags) {
 TEST_F(CommandTest, PublishShowsWhyAnEventWasRejected) {
   EXPECT_EQ(Naru({"publish", "--type", "UserLogin", "--id", "bad"}), 1) << "nothing was taken";
   EXPECT_THAT(err_, HasSubstr("FIELD_KIND data.user_age `x\\x1b[2J`: expected an integer from 0 to 150"));
-  const std::string file = dir_.Write("events.jsonl", "{\"id\":\"bad\",\"type\":\"A\"}\n\n{\"id\":\"again\",\"type\":\"A\"}\n{\"id\":\"3\",\"type\":\"A\",\"source\":\"s\"}\n");
+  const std::string file = dir_.Write("events.jsonl",
+                                      "{\"id\":\"bad\",\"type\":\"A\"}\n\n{\"id\":\"again\",\"type\":\"A\"}\n{\"id\":"
+                                      "\"3\",\"type\":\"A\",\"source\":\"s\"}\n");
   EXPECT_EQ(Naru({"publish", file, "--source", "shop"}), 0);
   EXPECT_EQ(Naru({"publish", file, "--source", "shop", "--strict", "--output", "json"}), 3);
   EXPECT_EQ(out_, "{\"received\":3,\"accepted\":1,\"duplicate\":1,\"rejected\":1,\"filtered\":0}\n");
@@ -310,8 +325,10 @@ TEST_F(CommandTest, AStreamThatEndsEarlyIsAnErrorEvenIfTheServerCallsItFine) {
 
 TEST_F(CommandTest, TailPrintsEventsAsJson) {
   EXPECT_EQ(Naru({"tail", "-n", "5", "--type", "UserLogin,UserLogout", "--output", "jsonl"}), 0) << err_;
-  EXPECT_EQ(out_, "{\"partition\":2,\"offset\":41,\"id\":\"1\",\"source\":\"shop\",\"type\":\"UserLogin\",\"time\":\"2022-11-01T00:00:00Z\","
-                  "\"data\":{\"이름\":\"생수\\n\"}}\n");
+  EXPECT_EQ(out_,
+            "{\"partition\":2,\"offset\":41,\"id\":\"1\",\"source\":\"shop\",\"type\":\"UserLogin\",\"time\":\"2022-11-"
+            "01T00:00:00Z\","
+            "\"data\":{\"이름\":\"생수\\n\"}}\n");
   EXPECT_EQ(ingest_.read_request.last_count(), 5);
   EXPECT_EQ(ingest_.read_request.types_size(), 2);
   EXPECT_EQ(Naru({"tail"}), 0);
@@ -320,13 +337,18 @@ TEST_F(CommandTest, TailPrintsEventsAsJson) {
 }
 
 TEST_F(CommandTest, SimulatePrintsWhatBecameOfTheEvents) {
-  EXPECT_EQ(Naru({"simulate", "--pack", "weblog", "--events", "1200", "--from", "2026-11-01", "--days", "1", "--broken_share", "0", "--output", "json"}), 0) << err_;
+  EXPECT_EQ(Naru({"simulate", "--pack", "weblog", "--events", "1200", "--from", "2026-11-01", "--days", "1",
+                  "--broken_share", "0", "--output", "json"}),
+            0)
+      << err_;
   EXPECT_THAT(out_, HasSubstr("\"made\":1200"));
   EXPECT_THAT(out_, HasSubstr("\"received\":1200"));
   EXPECT_EQ(ingest_.published.size(), 1200);
   const auto first = ingest_.published[0];
   ingest_.published.clear();
-  EXPECT_EQ(Naru({"simulate", "--pack", "weblog", "--events", "1200", "--from", "2026-11-01", "--days", "1", "--broken_share=0"}), 0);
+  EXPECT_EQ(Naru({"simulate", "--pack", "weblog", "--events", "1200", "--from", "2026-11-01", "--days", "1",
+                  "--broken_share=0"}),
+            0);
   EXPECT_EQ(ingest_.published[0].id(), first.id()) << "the same simulation sends the same ids";
 }
 

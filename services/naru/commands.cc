@@ -8,7 +8,8 @@ std::vector<CommandEntry> EventCommands() {
   return {
       {"import", "Take the lines of files as events.",
        "Files are sent as they are; the server decompresses, parses, de-duplicates and keeps bad lines with a reason.\n"
-       "The same file again adds nothing; a file that has grown adds its new lines; after an interruption the same command goes on.",
+       "The same file again adds nothing; a file that has grown adds its new lines; after an interruption the same "
+       "command goes on.",
        "naru import /var/log/nginx/access.log --format apache-combined\n"
        "naru import logs/ archive/*.gz --format apache-combined --output json\n"
        "zcat old.gz | naru import - --format ndjson --source shop --strict",
@@ -24,7 +25,8 @@ std::vector<CommandEntry> EventCommands() {
        "naru tail --from_time 1h --where 'data.user_age >= 20' --output json",
        MakeTailCommand},
       {"simulate", "Send simulated visitors of a pack's site.",
-       "Visitors log in, click, search and come back, by the hours of the day in the pack's zone; some events come late, twice\n"
+       "Visitors log in, click, search and come back, by the hours of the day in the pack's zone; some events come "
+       "late, twice\n"
        "or broken. The same seed, span and number give the same ids: running it again sends duplicates.",
        "naru simulate --pack ciao_labella --events 100000\n"
        "naru simulate --pack weblog --from 2026-11-01 --to 2026-11-08 --seed 7 --rate 5000\n"
@@ -32,23 +34,26 @@ std::vector<CommandEntry> EventCommands() {
        MakeSimulateCommand},
       {"dlq list", "List rejected events with their reasons.", "",
        "naru dlq list\nnaru dlq list --reason FIELD_KIND --from_time 1h --output csv", MakeDlqListCommand},
-      {"dlq show", "Show one rejected event with its bytes.", "", "naru dlq show 0/42\nnaru dlq show 0/42 --raw > line.txt",
-       MakeDlqShowCommand},
+      {"dlq show", "Show one rejected event with its bytes.", "",
+       "naru dlq show 0/42\nnaru dlq show 0/42 --raw > line.txt", MakeDlqShowCommand},
       {"dlq replay", "Take rejected events again, after their type or format was mended.",
        "Each is accepted at most once, however often it is replayed.",
-       "naru dlq replay --reason FIELD_ENUM --dry_run\nnaru dlq replay 0/42 0/43\nnaru dlq replay --all", MakeDlqReplayCommand},
+       "naru dlq replay --reason FIELD_ENUM --dry_run\nnaru dlq replay 0/42 0/43\nnaru dlq replay --all",
+       MakeDlqReplayCommand},
   };
 }
 
 std::vector<CommandEntry> WindowCommands() {
   return {
-      {"query", "Print rows of a metric's windows.", "Waits until everything that is in the log by now is counted; --fast does not.",
+      {"query", "Print rows of a metric's windows.",
+       "Waits until everything that is in the log by now is counted; --fast does not.",
        "naru query hot-activity --latest --group_by gender\n"
        "naru query requests --from 2015-05-17 --to 2015-05-18 --output json\n"
        "naru query hot-activity --from 2h --where 'gender == \"F\"' --order_by 'login desc' --limit 10",
        MakeQueryCommand},
       {"watch", "Print rows of a metric's windows, then each change.", "",
-       "naru watch hot-activity --latest --group_by gender\nnaru watch requests --output json --rate 1", MakeWatchCommand},
+       "naru watch hot-activity --latest --group_by gender\nnaru watch requests --output json --rate 1",
+       MakeWatchCommand},
       {"top", "Show the live windows of all metrics on one screen, with the accounting under them.",
        "On a terminal the screen changes in place; elsewhere a snapshot is printed whenever something changed.",
        "naru top\nnaru top hot-activity search-words\nnaru top --once", MakeTopCommand},
@@ -60,24 +65,28 @@ std::vector<CommandEntry> WindowCommands() {
 std::vector<CommandEntry> ResourceCommands() {
   return {
       {"apply", "Create or update resources from YAML files.",
-       "Everything is checked first (every problem at once, with file and line), tests included; then all is applied or nothing.",
+       "Everything is checked first (every problem at once, with file and line), tests included; then all is applied "
+       "or nothing.",
        "naru apply -f deploy/packs/weblog\nnaru apply --pack ciao_labella --dry_run\ncat metric.yaml | naru apply -f -",
        MakeApplyCommand},
       {"diff", "Show what apply would change.", "Ends with 0 when nothing differs, 1 when something does.",
        "naru diff --pack weblog", MakeDiffCommand},
       {"get", "Print resources.", "One resource is printed as YAML that apply takes back.",
-       "naru get\nnaru get Metric\nnaru get Metric hot-activity > hot.yaml\nnaru get --yaml > all.yaml", MakeGetCommand},
+       "naru get\nnaru get Metric\nnaru get Metric hot-activity > hot.yaml\nnaru get --yaml > all.yaml",
+       MakeGetCommand},
       {"delete", "Delete a resource.", "", "naru delete Metric hot-activity", MakeDeleteCommand},
-      {"explain", "Explain a kind of resource or one of its fields.", "", "naru explain Metric\nnaru explain Metric.window.size",
-       MakeExplainCommand},
+      {"explain", "Explain a kind of resource or one of its fields.", "",
+       "naru explain Metric\nnaru explain Metric.window.size", MakeExplainCommand},
   };
 }
 
 std::vector<CommandEntry> AccessCommands() {
   return {
       {"key create", "Make an API key.",
-       "The key is printed once. With --data_dir it works without a server, which must not be running on that directory.",
-       "naru key create --scopes publish --name django\nnaru key create --data_dir .naru --scopes read,publish,admin --name me",
+       "The key is printed once. With --data_dir it works without a server, which must not be running on that "
+       "directory.",
+       "naru key create --scopes publish --name django\nnaru key create --data_dir .naru --scopes read,publish,admin "
+       "--name me",
        MakeKeyCreateCommand},
       {"key list", "List API keys.", "", "naru key list", MakeKeyListCommand},
       {"key revoke", "Make an API key useless.", "", "naru key revoke abcdefgh2345", MakeKeyRevokeCommand},

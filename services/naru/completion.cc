@@ -12,8 +12,10 @@ namespace naru::cli {
 
 int PrintCompletion(const std::string& shell, const std::vector<CommandEntry>& commands) {
   if (shell != "bash") {
-    std::fputs("error: say which shell: bash\n  next: naru completion bash > ~/.local/share/bash-completion/completions/naru\n",
-               stderr);
+    std::fputs(
+        "error: say which shell: bash\n  next: naru completion bash > "
+        "~/.local/share/bash-completion/completions/naru\n",
+        stderr);
     return kUsage;
   }
   std::set<std::string> first;
@@ -35,9 +37,12 @@ int PrintCompletion(const std::string& shell, const std::vector<CommandEntry>& c
       "    local end=2; [[ ${COMP_WORDS[2]} != -* && $COMP_CWORD -gt 2 ]] && end=3\n"
       "    words=\"$(\"${COMP_WORDS[@]:0:end}\" --help 2>/dev/null | grep -o -- '--[a-z_]*' | sort -u)\"\n"
       "  elif [[ $COMP_CWORD -eq 1 ]]; then\n"
-      "    words=\"", absl::StrJoin(first, " "), "\"\n"
+      "    words=\"",
+      absl::StrJoin(first, " "),
+      "\"\n"
       "  elif [[ $COMP_CWORD -eq 2 ]]; then\n"
-      "    case ${COMP_WORDS[1]} in\n", cases,
+      "    case ${COMP_WORDS[1]} in\n",
+      cases,
       "    esac\n"
       "  fi\n"
       "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"

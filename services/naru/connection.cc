@@ -14,11 +14,16 @@ namespace naru::cli {
 
 void ConnectionFlags::AddTo(Options& options) {
   options.Section("Connection");
-  options.Add("address", &address, absl::StrCat("Where the server is; else $NARU_ADDRESS, the context, ", kDefaultAddress, "."))
+  options
+      .Add("address", &address,
+           absl::StrCat("Where the server is; else $NARU_ADDRESS, the context, ", kDefaultAddress, "."))
       .ValueName("HOST:PORT");
-  options.Add("api_key", &api_key, "API key; else $NARU_API_KEY or the context's. A flag is visible in `ps`: prefer those.")
+  options
+      .Add("api_key", &api_key,
+           "API key; else $NARU_API_KEY or the context's. A flag is visible in `ps`: prefer those.")
       .ValueName("KEY");
-  options.Add("context", &context, "A context of `naru context list`; else $NARU_CONTEXT or the current one.").ValueName("NAME");
+  options.Add("context", &context, "A context of `naru context list`; else $NARU_CONTEXT or the current one.")
+      .ValueName("NAME");
   options.Add("tls", &tls, "Use TLS, trusting what the system trusts.");
   options.Add("tls_ca", &tls_ca, "PEM file of who signed the server's certificate; implies --tls.").ValueName("FILE");
   options.Add("tls_cert", &tls_cert, "PEM file of this client's certificate.").ValueName("FILE");
@@ -86,7 +91,8 @@ absl::Status CallStatus(const grpc::Status& status, const ConnectionFlags& flags
   if (converted.code() == absl::StatusCode::kUnavailable) {
     return Annotate(converted, absl::StrCat("cannot reach ", flags.address));
   }
-  if (converted.code() == absl::StatusCode::kDeadlineExceeded && GetErrorDetails(converted).reason == "DEADLINE_EXCEEDED") {
+  if (converted.code() == absl::StatusCode::kDeadlineExceeded &&
+      GetErrorDetails(converted).reason == "DEADLINE_EXCEEDED") {
     return Annotate(converted, absl::StrCat("no answer from ", flags.address, " in time (--timeout)"));
   }
   return converted;

@@ -62,7 +62,8 @@ TEST(ContextsTest, ABrokenFileIsAnErrorAndAMissingOneIsEmpty) {
   TempDir dir;
   EXPECT_TRUE(LoadContexts(dir.File("none.yaml")).ok());
   EXPECT_EQ(LoadContexts(dir.Write("bad.yaml", "contexts: [")).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(LoadContexts(dir.Write("bad2.yaml", "contexts: {a: {tls: [1]}}")).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(LoadContexts(dir.Write("bad2.yaml", "contexts: {a: {tls: [1]}}")).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST(ConnectionTest, FlagsWinOverTheEnvironmentAndThatOverTheContext) {
@@ -86,7 +87,8 @@ TEST(ConnectionTest, FlagsWinOverTheEnvironmentAndThatOverTheContext) {
 
   ConnectionFlags flag;
   flag.address = "f:1";
-  ASSERT_TRUE(ResolveConnection(Environment({{"NARU_ADDRESS", "e:1"}, {"NARU_API_KEY", "naru_e_key"}}), path, &flag).ok());
+  ASSERT_TRUE(
+      ResolveConnection(Environment({{"NARU_ADDRESS", "e:1"}, {"NARU_API_KEY", "naru_e_key"}}), path, &flag).ok());
   EXPECT_EQ(flag.address, "f:1");
   EXPECT_EQ(flag.api_key, "naru_e_key");
 
@@ -127,7 +129,9 @@ int64_t At(absl::string_view rfc3339) { return *ParseRfc3339(rfc3339); }
 
 TEST(TimeTextTest, PeopleMayTypeTimesInManyWays) {
   const int64_t now = At("2026-11-22T06:30:00Z");  // 15:30 in Seoul
-  const auto parse = [&](absl::string_view text, absl::string_view zone = "Asia/Seoul") { return ParseMoment(text, zone, now); };
+  const auto parse = [&](absl::string_view text, absl::string_view zone = "Asia/Seoul") {
+    return ParseMoment(text, zone, now);
+  };
   EXPECT_EQ(*parse("2026-11-22T09:00:00+09:00"), At("2026-11-22T00:00:00Z"));
   EXPECT_EQ(*parse("2026-11-22"), At("2026-11-21T15:00:00Z"));
   EXPECT_EQ(*parse("2026-11-22", "UTC"), At("2026-11-22T00:00:00Z"));
@@ -166,9 +170,11 @@ TEST(InputFilesTest, DirectoriesPatternsAndStandardInputBecomeFiles) {
   dir.Write("logs/star[1].log", "x");
   const auto files = FindInputFiles({"-", dir.File("logs")});
   ASSERT_TRUE(files.ok()) << files.status();
-  EXPECT_THAT(*files, ElementsAre("-", dir.File("logs/1.log"), dir.File("logs/3.txt"), dir.File("logs/b/2.log"), dir.File("logs/star[1].log")));
+  EXPECT_THAT(*files, ElementsAre("-", dir.File("logs/1.log"), dir.File("logs/3.txt"), dir.File("logs/b/2.log"),
+                                  dir.File("logs/star[1].log")));
   EXPECT_THAT(*FindInputFiles({dir.File("logs/?.log")}), ElementsAre(dir.File("logs/1.log")));
-  EXPECT_THAT(*FindInputFiles({dir.File("logs/star[1].log")}), ElementsAre(dir.File("logs/star[1].log"))) << "a name that exists is no pattern";
+  EXPECT_THAT(*FindInputFiles({dir.File("logs/star[1].log")}), ElementsAre(dir.File("logs/star[1].log")))
+      << "a name that exists is no pattern";
   EXPECT_EQ(FindInputFiles({dir.File("logs/*.zip")}).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(FindInputFiles({dir.File("none")}).status().code(), absl::StatusCode::kNotFound);
 }

@@ -18,8 +18,8 @@ std::string Path() {
 }
 
 absl::Status UnknownContext(const std::string& name) {
-  return ErrorWithNext(absl::StatusCode::kNotFound, "CONTEXT_NOT_FOUND", absl::StrCat("there is no context `", name, "`"),
-                       "naru context list");
+  return ErrorWithNext(absl::StatusCode::kNotFound, "CONTEXT_NOT_FOUND",
+                       absl::StrCat("there is no context `", name, "`"), "naru context list");
 }
 
 class ContextSetCommand : public Command {
@@ -33,8 +33,8 @@ class ContextSetCommand : public Command {
     NARU_ASSIGN_OR_RETURN(ContextFile file, LoadContexts(Path()));
     const ConnectionFlags& given = session.connection;
     SavedContext& saved = file.contexts[names_[0]];
-    saved = {given.address, given.api_key, given.tls,       given.tls_ca,
-             given.tls_cert, given.tls_key, given.tls_server_name};
+    saved = {given.address, given.api_key,        given.tls, given.tls_ca, given.tls_cert,
+             given.tls_key, given.tls_server_name};
     if (use_ || file.current.empty()) file.current = names_[0];
     NARU_RETURN_IF_ERROR(SaveContexts(Path(), file));
     session.Say(absl::StrCat("context `", names_[0], "` (", given.address, ") is kept in ", Path(),
@@ -53,13 +53,14 @@ class ContextListCommand : public Command {
 
   absl::StatusOr<int> Run(Session& session) override {
     NARU_ASSIGN_OR_RETURN(const ContextFile file, LoadContexts(Path()));
-    RowPrinter printer(stdout, session.format(), session.terminal.colour, {"name", "address", "api_key", "tls", "current"});
+    RowPrinter printer(stdout, session.format(), session.terminal.colour,
+                       {"name", "address", "api_key", "tls", "current"});
     for (const auto& [name, saved] : file.contexts) {
       // The id tells keys apart; the secret after the second underscore stays in the file.
       const std::string id = saved.api_key.substr(0, saved.api_key.rfind('_'));
       const bool tls = saved.tls || !saved.tls_ca.empty() || !saved.tls_cert.empty();
-      printer.Add({TextCell(name), TextCell(saved.address), id.empty() ? NullCell() : TextCell(id + "_..."), BoolCell(tls),
-                   BoolCell(name == file.current)});
+      printer.Add({TextCell(name), TextCell(saved.address), id.empty() ? NullCell() : TextCell(id + "_..."),
+                   BoolCell(tls), BoolCell(name == file.current)});
     }
     return kDone;
   }

@@ -3,10 +3,10 @@
 #include <grpcpp/client_context.h>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/escaping.h"
 #include "common/clock/clock.h"
 #include "common/config/config.h"
 #include "common/status/status.h"
@@ -50,7 +50,9 @@ std::string RejectedJson(const RejectedEvent& rejected) {
   JsonObject json;
   json.Add("name", rejected.name()).Add("reason", ingest::v1::RejectReason_Name(rejected.reason()));
   json.Add("field", rejected.field()).Add("value", rejected.value()).Add("expected", rejected.expected());
-  json.Add("reject_time", TimeText(rejected.reject_time())).Add("source", rejected.source()).Add("type", rejected.type());
+  json.Add("reject_time", TimeText(rejected.reject_time()))
+      .Add("source", rejected.source())
+      .Add("type", rejected.type());
   json.Add("format", rejected.format()).Add("origin", rejected.origin()).Add("line_id", rejected.line_id());
   json.Add("timeline", rejected.timeline()).Add("replayed", rejected.replayed());
   json.Add("raw", RawText(rejected)).Add("raw_base64", absl::Base64Escape(rejected.raw()));
@@ -75,8 +77,9 @@ class DlqListCommand : public Command {
     }
     NARU_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, Connect(session.connection));
     const auto stub = IngestService::NewStub(channel);
-    RowPrinter printer(stdout, session.format(), session.terminal.colour,
-                       {"name", "reason", "field", "value", "expected", "source", "type", "origin", "reject_time", "replayed"});
+    RowPrinter printer(
+        stdout, session.format(), session.terminal.colour,
+        {"name", "reason", "field", "value", "expected", "source", "type", "origin", "reject_time", "replayed"});
     int64_t left = limit_ > 0 ? limit_ : INT64_MAX;
     ingest::v1::ListRejectedResponse response;
     int64_t count = 0;
@@ -100,7 +103,9 @@ class DlqListCommand : public Command {
       printer.Add({}, RejectedJson(rejected));
       return;
     }
-    const auto text = [](const std::string& value) { return value.empty() ? NullCell() : TextCell(CutToWidth(value, 48)); };
+    const auto text = [](const std::string& value) {
+      return value.empty() ? NullCell() : TextCell(CutToWidth(value, 48));
+    };
     printer.Add({TextCell(rejected.name()), TextCell(ingest::v1::RejectReason_Name(rejected.reason()), Colour::kYellow),
                  text(rejected.field()), text(rejected.value()), text(rejected.expected()), text(rejected.source()),
                  text(rejected.type()), text(rejected.origin()), TextCell(TimeText(rejected.reject_time())),
@@ -183,7 +188,8 @@ class DlqReplayCommand : public Command {
     const auto context = UnaryContext(session.connection);
     ingest::v1::ReplayRejectedResponse response;
     NARU_RETURN_IF_ERROR(CallStatus(stub->ReplayRejected(context.get(), request, &response), session.connection));
-    RowPrinter printer(stdout, session.format(), session.terminal.colour, {"read", "accepted", "duplicate", "rejected"});
+    RowPrinter printer(stdout, session.format(), session.terminal.colour,
+                       {"read", "accepted", "duplicate", "rejected"});
     printer.Add({NumberCell(response.read_count()), NumberCell(response.accepted_count()),
                  NumberCell(response.duplicate_count()), NumberCell(response.rejected_count())});
     return strict_ && response.rejected_count() > 0 ? kRejectedLines : kDone;

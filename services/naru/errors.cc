@@ -15,8 +15,10 @@ std::string NextFor(const absl::Status& status, const ErrorDetails& details, con
   if (const auto own = details.metadata.find(kNextKey); own != details.metadata.end()) return own->second;
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
-      return absl::StrCat("is a server running? start one with `naru up --data_dir .naru`, or say where it is: --address "
-                          "HOST:PORT (now ", address, ")");
+      return absl::StrCat(
+          "is a server running? start one with `naru up --data_dir .naru`, or say where it is: --address "
+          "HOST:PORT (now ",
+          address, ")");
     case absl::StatusCode::kUnauthenticated:
       return "make a key where the server runs, `naru key create --data_dir DIR --scopes read,publish`, and give it: "
              "--api_key KEY or NARU_API_KEY=KEY";
@@ -35,27 +37,34 @@ std::string NextFor(const absl::Status& status, const ErrorDetails& details, con
 
 int ExitCodeOf(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kOk: return kDone;
+    case absl::StatusCode::kOk:
+      return kDone;
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kOutOfRange:
-    case absl::StatusCode::kNotFound: return kUsage;
+    case absl::StatusCode::kNotFound:
+      return kUsage;
     case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kUnauthenticated: return kNotAllowed;
+    case absl::StatusCode::kUnauthenticated:
+      return kNotAllowed;
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
-    case absl::StatusCode::kResourceExhausted: return kUnavailable;
-    default: return kFailed;
+    case absl::StatusCode::kResourceExhausted:
+      return kUnavailable;
+    default:
+      return kFailed;
   }
 }
 
 void PrintError(const absl::Status& status, const std::string& address, const Terminal& terminal) {
   const ErrorDetails details = GetErrorDetails(status);
-  std::string text = absl::StrCat(Paint("error:", Colour::kRed, terminal.err_colour), " ", MakePrintable(status.message()), "\n");
+  std::string text =
+      absl::StrCat(Paint("error:", Colour::kRed, terminal.err_colour), " ", MakePrintable(status.message()), "\n");
   for (const FieldViolation& violation : details.violations) {
     absl::StrAppend(&text, "  ", MakePrintable(violation.field), violation.field.empty() ? "" : ": ",
                     MakePrintable(violation.description), "\n");
   }
-  if (const std::string next = NextFor(status, details, address); !next.empty()) absl::StrAppend(&text, "  next: ", next, "\n");
+  if (const std::string next = NextFor(status, details, address); !next.empty())
+    absl::StrAppend(&text, "  next: ", next, "\n");
   std::fputs(text.c_str(), stderr);
 }
 
@@ -72,9 +81,7 @@ OutputFormat Session::format() const {
   return parsed.ok() ? *parsed : OutputFormat::kTable;
 }
 
-void Session::Say(absl::string_view message) const {
-  std::fprintf(stderr, "%s\n", std::string(message).c_str());
-}
+void Session::Say(absl::string_view message) const { std::fprintf(stderr, "%s\n", std::string(message).c_str()); }
 
 void Session::Warn(absl::string_view message) const {
   const std::string head = Paint("warning:", Colour::kYellow, terminal.err_colour);

@@ -57,7 +57,8 @@ struct EventSender::State {
         if (result.duplicate()) continue;
         const std::string& reason = ingest::v1::RejectReason_Name(result.reason());
         ++totals.rejected_by_reason[reason];
-        rejections.push_back({totals.received + result.index(), reason, result.field(), result.value(), result.expected()});
+        rejections.push_back(
+            {totals.received + result.index(), reason, result.field(), result.value(), result.expected()});
       }
       totals.received += response.received_count();
       totals.accepted += response.accepted_count();
@@ -98,8 +99,9 @@ EventSender::~EventSender() {
 absl::Status EventSender::Start() {
   NARU_ASSIGN_OR_RETURN(state_->channel, Connect(state_->connection));
   const grpc::internal::RpcMethod method(kMethod, grpc::internal::RpcMethod::BIDI_STREAMING, state_->channel);
-  state_->stream.reset(grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, ingest::v1::PublishEventsResponse>::Create(
-      state_->channel.get(), method, &state_->context));
+  state_->stream.reset(
+      grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, ingest::v1::PublishEventsResponse>::Create(
+          state_->channel.get(), method, &state_->context));
   state_->reader = std::thread([state = state_.get()] { state->Read(); });
   return absl::OkStatus();
 }

@@ -35,8 +35,8 @@ struct Rejection {
   std::string expected;
 };
 
-/// A StreamEvents call. Events are put into batches; at most a few batches are on their way, so a slow server slows Send.
-/// Not thread-safe, except Cancel.
+/// A StreamEvents call. Events are put into batches; at most a few batches are on their way, so a slow server slows
+/// Send. Not thread-safe, except Cancel.
 class EventSender {
  public:
   /// `on_rejected` is called for each rejected event, from a thread of the sender, one at a time; may be null.

@@ -41,10 +41,11 @@ absl::StatusOr<event::v1::Event> ParseEventJson(absl::string_view text) {
   event::v1::Event event;
   const auto parsed = google::protobuf::util::JsonStringToMessage(std::string(text), &event);
   if (!parsed.ok()) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "EVENT_JSON",
-                     absl::StrCat("not an event as JSON: ", std::string(parsed.message()),
-                                  "; right is {\"id\":\"1\",\"source\":\"shop\",\"type\":\"UserLogin\",\"subject\":\"m1\","
-                                  "\"time\":\"2026-11-22T09:00:00Z\",\"data\":{}}"));
+    return MakeError(
+        absl::StatusCode::kInvalidArgument, "EVENT_JSON",
+        absl::StrCat("not an event as JSON: ", std::string(parsed.message()),
+                     "; right is {\"id\":\"1\",\"source\":\"shop\",\"type\":\"UserLogin\",\"subject\":\"m1\","
+                     "\"time\":\"2026-11-22T09:00:00Z\",\"data\":{}}"));
   }
   return event;
 }

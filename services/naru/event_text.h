@@ -12,7 +12,8 @@ class Event;
 
 namespace naru::cli {
 
-/// One JSON object: id, source, type, subject, session, time, received_time, data and so on; what is not set is left out.
+/// One JSON object: id, source, type, subject, session, time, received_time, data and so on; what is not set is left
+/// out.
 std::string EventJson(const event::v1::Event& event);
 
 /// The inverse: one JSON object of an event. Times are RFC 3339; `data` is any object.

@@ -50,7 +50,8 @@ struct Totals {
 // Opens a file, or standard input for `-`; closes what it opened.
 class InputFile {
  public:
-  explicit InputFile(const std::string& path) : fd_(path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  explicit InputFile(const std::string& path)
+      : fd_(path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
   ~InputFile() {
     if (fd_ > STDIN_FILENO) close(fd_);
   }
@@ -79,11 +80,16 @@ class InputFile {
 class ImportCommand : public Command {
  public:
   void AddOptions(Options& options) override {
-    options.Positional("FILE", &files_, "Files, directories, patterns, or - for standard input; .gz and .zst as they are.", 1);
-    options.Add("format", &format_, "Name of an InputFormat: apache-combined, ndjson, cloudevents, or one of the catalog's.")
+    options.Positional("FILE", &files_,
+                       "Files, directories, patterns, or - for standard input; .gz and .zst as they are.", 1);
+    options
+        .Add("format", &format_,
+             "Name of an InputFormat: apache-combined, ndjson, cloudevents, or one of the catalog's.")
         .Required()
         .ValueName("NAME");
-    options.Add("source", &source_, "Event source; files that are to count twice although they begin alike are given different ones.")
+    options
+        .Add("source", &source_,
+             "Event source; files that are to count twice although they begin alike are given different ones.")
         .ValueName("NAME");
     options.Add("strict", &strict_, "End with exit code 3 when lines were rejected.");
     options.Add("show_rejected", &show_rejected_, "Rejected lines of each file to show (at most 20).").Range(0, 20);
@@ -108,7 +114,8 @@ class ImportCommand : public Command {
     NARU_RETURN_IF_ERROR(status);
     PrintTotals(session, totals);
     if (totals.rejected > 0) {
-      session.Say(absl::StrCat("rejected lines are kept: `naru dlq list`; after mending the format or type `naru dlq replay`"));
+      session.Say(
+          absl::StrCat("rejected lines are kept: `naru dlq list`; after mending the format or type `naru dlq replay`"));
     }
     return strict_ && totals.rejected > 0 ? kRejectedLines : kDone;
   }
@@ -118,7 +125,8 @@ class ImportCommand : public Command {
                           Interrupt& interrupt, Totals* totals) {
     InputFile file(path);
     if (!file.is_open()) {
-      return MakeError(absl::StatusCode::kNotFound, "FILE_NOT_READABLE", absl::StrCat(path, ": ", std::strerror(errno)));
+      return MakeError(absl::StatusCode::kNotFound, "FILE_NOT_READABLE",
+                       absl::StrCat(path, ": ", std::strerror(errno)));
     }
     const std::string name = path == "-" ? "standard input" : path;
     grpc::ClientContext context;
@@ -142,8 +150,10 @@ class ImportCommand : public Command {
     const grpc::Status finished = stream->Finish();
     interrupt.OnSignal(nullptr);
     if (!finished.ok()) return Annotate(CallStatus(finished, session.connection), name);
-    if (read_failed) return MakeError(absl::StatusCode::kInternal, "FILE_READ", absl::StrCat(name, ": ", std::strerror(EIO)));
-    if (!last.done()) return MakeError(absl::StatusCode::kInternal, "IMPORT_NOT_DONE", absl::StrCat(name, ": the server ended early"));
+    if (read_failed)
+      return MakeError(absl::StatusCode::kInternal, "FILE_READ", absl::StrCat(name, ": ", std::strerror(EIO)));
+    if (!last.done())
+      return MakeError(absl::StatusCode::kInternal, "IMPORT_NOT_DONE", absl::StrCat(name, ": the server ended early"));
     totals->Add(last);
     if (files_.size() > 1 || session.terminal.err_is_terminal) SayFile(session, name, last, progress.elapsed_s());
     return absl::OkStatus();
@@ -167,16 +177,18 @@ class ImportCommand : public Command {
     for (const auto& line : response.rejected_lines()) {
       if (shown_ == show_rejected_) return;
       ++shown_;
-      const std::string what = absl::StrCat(line.field().empty() ? "" : absl::StrCat(" ", line.field()),
-                                            line.value().empty() ? "" : absl::StrCat(" `", MakePrintable(line.value()), "`"),
-                                            line.expected().empty() ? "" : absl::StrCat(": expected ", line.expected()));
+      const std::string what =
+          absl::StrCat(line.field().empty() ? "" : absl::StrCat(" ", line.field()),
+                       line.value().empty() ? "" : absl::StrCat(" `", MakePrintable(line.value()), "`"),
+                       line.expected().empty() ? "" : absl::StrCat(": expected ", line.expected()));
       session.Say(absl::StrCat(name, ":", line.line_number(), ": rejected, ",
                                ingest::v1::RejectReason_Name(line.reason()), what));
       if (!line.line().empty()) session.Say(absl::StrCat("    ", CutToWidth(MakePrintable(line.line()), 160)));
     }
   }
 
-  static void SayFile(const Session& session, const std::string& name, const ImportEventsResponse& last, double seconds) {
+  static void SayFile(const Session& session, const std::string& name, const ImportEventsResponse& last,
+                      double seconds) {
     session.Say(absl::StrCat(name, ": ", WithThousands(last.read_count()), " lines in ", FormatSeconds(seconds), ": ",
                              WithThousands(last.accepted_count()), " accepted, ", WithThousands(last.duplicate_count()),
                              " duplicate, ", WithThousands(last.rejected_count()), " rejected"));

@@ -27,11 +27,21 @@ size_t CharacterLength(absl::string_view text) {
 void AppendEscaped(unsigned char c, std::string* out) {
   constexpr char kHex[] = "0123456789abcdef";
   switch (c) {
-    case '"': *out += "\\\""; return;
-    case '\\': *out += "\\\\"; return;
-    case '\n': *out += "\\n"; return;
-    case '\r': *out += "\\r"; return;
-    case '\t': *out += "\\t"; return;
+    case '"':
+      *out += "\\\"";
+      return;
+    case '\\':
+      *out += "\\\\";
+      return;
+    case '\n':
+      *out += "\\n";
+      return;
+    case '\r':
+      *out += "\\r";
+      return;
+    case '\t':
+      *out += "\\t";
+      return;
     default:
       if (c < 0x20 || c == 0x7F) {
         *out += "\\u00";
@@ -81,17 +91,26 @@ void AppendJsonNumber(double number, std::string* out) {
 void AppendJsonValue(const google::protobuf::Value& value, std::string* out) {
   using google::protobuf::Value;
   switch (value.kind_case()) {
-    case Value::kNumberValue: AppendJsonNumber(value.number_value(), out); return;
-    case Value::kStringValue: AppendJsonString(value.string_value(), out); return;
-    case Value::kBoolValue: *out += value.bool_value() ? "true" : "false"; return;
-    case Value::kStructValue: AppendJsonStruct(value.struct_value(), out); return;
+    case Value::kNumberValue:
+      AppendJsonNumber(value.number_value(), out);
+      return;
+    case Value::kStringValue:
+      AppendJsonString(value.string_value(), out);
+      return;
+    case Value::kBoolValue:
+      *out += value.bool_value() ? "true" : "false";
+      return;
+    case Value::kStructValue:
+      AppendJsonStruct(value.struct_value(), out);
+      return;
     case Value::kListValue: {
       JsonArray array;
       for (const Value& element : value.list_value().values()) array.AddRaw(JsonValue(element));
       *out += array.Text();
       return;
     }
-    default: *out += "null";
+    default:
+      *out += "null";
   }
 }
 

@@ -23,8 +23,10 @@ class KeyCommand : public Command {
   void AddOptions(Options& options) override {
     AddOwnOptions(options);
     options.Section("Without a server");
-    options.Add("data_dir", &place_.data_dir, "Work on this data directory; no server may be running on it.").ValueName("DIR");
-    options.Add("kafka_brokers", &place_.kafka_brokers, "Work on the catalog of these brokers.").ValueName("HOST:PORT,...");
+    options.Add("data_dir", &place_.data_dir, "Work on this data directory; no server may be running on it.")
+        .ValueName("DIR");
+    options.Add("kafka_brokers", &place_.kafka_brokers, "Work on the catalog of these brokers.")
+        .ValueName("HOST:PORT,...");
     options.Add("topic_prefix", &place_.topic_prefix, "Prefix of Naru's topics there.").ValueName("TEXT");
   }
 
@@ -50,8 +52,8 @@ class KeyCreateCommand : public KeyCommand {
 
   absl::StatusOr<int> Run(Session& session) override {
     if (scopes_.empty()) {
-      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE", "say what the key may do: --scopes publish,read,admin",
-                           "naru key create --scopes read");
+      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE",
+                           "say what the key may do: --scopes publish,read,admin", "naru key create --scopes read");
     }
     catalog::v1::CreateApiKeyResponse response;
     if (offline()) {
@@ -68,12 +70,13 @@ class KeyCreateCommand : public KeyCommand {
     if (session.format() == OutputFormat::kTable) {
       // Only the key on standard output: KEY=$(naru key create ...).
       std::printf("%s\n", response.key().c_str());
-      session.Say(absl::StrCat("key ", response.api_key().id(), " may ", absl::StrJoin(response.api_key().scopes(), ", "),
-                               "; it is shown only now"));
+      session.Say(absl::StrCat("key ", response.api_key().id(), " may ",
+                               absl::StrJoin(response.api_key().scopes(), ", "), "; it is shown only now"));
       return kDone;
     }
     RowPrinter printer(stdout, session.format(), false, {"key", "id", "name", "scopes"});
-    printer.Add({TextCell(response.key()), TextCell(response.api_key().id()), TextCell(response.api_key().display_name()),
+    printer.Add({TextCell(response.key()), TextCell(response.api_key().id()),
+                 TextCell(response.api_key().display_name()),
                  TextCell(absl::StrJoin(response.api_key().scopes(), ","))});
     return kDone;
   }
@@ -97,10 +100,12 @@ class KeyListCommand : public KeyCommand {
       const auto context = UnaryContext(session.connection);
       NARU_RETURN_IF_ERROR(CallStatus(stub->ListApiKeys(context.get(), {}, &response), session.connection));
     }
-    RowPrinter printer(stdout, session.format(), session.terminal.colour, {"id", "name", "scopes", "created", "revoked"});
+    RowPrinter printer(stdout, session.format(), session.terminal.colour,
+                       {"id", "name", "scopes", "created", "revoked"});
     for (const ApiKey& key : response.api_keys()) {
       printer.Add({TextCell(key.id()), TextCell(key.display_name()), TextCell(absl::StrJoin(key.scopes(), ",")),
-                   TextCell(TimeText(key.create_time())), key.has_revoke_time() ? TextCell(TimeText(key.revoke_time())) : NullCell()});
+                   TextCell(TimeText(key.create_time())),
+                   key.has_revoke_time() ? TextCell(TimeText(key.revoke_time())) : NullCell()});
     }
     return kDone;
   }

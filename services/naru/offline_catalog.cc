@@ -28,7 +28,8 @@ absl::StatusOr<std::unique_ptr<event_log::EventLog>> OpenLog(const CatalogPlace&
   if (log.status().code() == absl::StatusCode::kUnavailable) {
     // Not a server that cannot be reached, but one that is there.
     return MakeError(absl::StatusCode::kFailedPrecondition, "DATA_DIR_IN_USE",
-                     absl::StrCat(log.status().message(), "; a server runs on this directory: leave --data_dir out and use its address"));
+                     absl::StrCat(log.status().message(),
+                                  "; a server runs on this directory: leave --data_dir out and use its address"));
   }
   return log;
 }
@@ -52,7 +53,8 @@ absl::StatusOr<std::unique_ptr<OfflineCatalog>> OfflineCatalog::Open(const Catal
   auto state = std::make_unique<State>();
   NARU_ASSIGN_OR_RETURN(state->log, OpenLog(place));
   NARU_ASSIGN_OR_RETURN(state->catalog, catalog::Catalog::Open(*state->log, *Clock::System()));
-  state->writer = std::make_unique<catalog::CatalogWriter>(*state->log, *state->catalog, *Clock::System(), *Random::System(), nullptr);
+  state->writer = std::make_unique<catalog::CatalogWriter>(*state->log, *state->catalog, *Clock::System(),
+                                                           *Random::System(), nullptr);
   return std::unique_ptr<OfflineCatalog>(new OfflineCatalog(std::move(state)));
 }
 

@@ -53,10 +53,11 @@ absl::StatusOr<std::string> FindPack(const std::string& name_or_path,
   if (!is_path && fs::is_directory(name_or_path, error)) return name_or_path;
   std::sort(known.begin(), known.end());
   known.erase(std::unique(known.begin(), known.end()), known.end());
-  return MakeError(absl::StatusCode::kNotFound, "PACK_NOT_FOUND",
-                   absl::StrCat("there is no pack `", name_or_path, "`; ",
-                                known.empty() ? "no folder of packs was found: set NARU_PACKS_DIR or give a path"
-                                              : absl::StrCat("there are ", absl::StrJoin(known, ", "), ", or give a path")));
+  return MakeError(
+      absl::StatusCode::kNotFound, "PACK_NOT_FOUND",
+      absl::StrCat("there is no pack `", name_or_path, "`; ",
+                   known.empty() ? "no folder of packs was found: set NARU_PACKS_DIR or give a path"
+                                 : absl::StrCat("there are ", absl::StrJoin(known, ", "), ", or give a path")));
 }
 
 }  // namespace naru::cli

@@ -26,7 +26,8 @@ class PublishCommand : public Command {
     options.Positional("FILE", &files_, "Files with one event as JSON a line, or - for standard input.");
     options.Add("type", &type_, "Publish one event of this type.").ValueName("NAME");
     options.Add("source", &source_, "Source of the event, and of those in files that name none.").ValueName("NAME");
-    options.Add("id", &id_, "Id; none: the server makes one, and publishing again is a second event.").ValueName("TEXT");
+    options.Add("id", &id_, "Id; none: the server makes one, and publishing again is a second event.")
+        .ValueName("TEXT");
     options.Add("subject", &subject_, "User or device that it is about.").ValueName("TEXT");
     options.Add("session", &session_id_, "Visit that it belongs to.").ValueName("TEXT");
     options.Add("time", &time_, "When it happened; none: when it arrives.").ValueName("TIME");
@@ -36,7 +37,8 @@ class PublishCommand : public Command {
 
   absl::StatusOr<int> Run(Session& session) override {
     if (type_.empty() == files_.empty()) {
-      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE", "say what to publish: --type NAME for one event, or files (- for standard input)",
+      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE",
+                           "say what to publish: --type NAME for one event, or files (- for standard input)",
                            "naru publish --help");
     }
     Interrupt interrupt;
@@ -82,7 +84,8 @@ class PublishCommand : public Command {
         continue;
       }
       std::ifstream file(path);
-      if (!file) return MakeError(absl::StatusCode::kNotFound, "FILE_NOT_FOUND", absl::StrCat(path, ": cannot be read"));
+      if (!file)
+        return MakeError(absl::StatusCode::kNotFound, "FILE_NOT_FOUND", absl::StrCat(path, ": cannot be read"));
       NARU_RETURN_IF_ERROR(SendLines(sender, file, path));
     }
     return absl::OkStatus();

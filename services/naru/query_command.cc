@@ -28,12 +28,15 @@ class RowFlags {
     options.Positional("METRIC", &metric_, "Name of the metric; `naru get Metric` lists them.", 1, 1);
     options.Add("from", &from_, "Windows that start at or after this time.").ValueName("TIME");
     options.Add("to", &to_, "Windows that start before this time.").ValueName("TIME");
-    options.Add("where", &where_, "A CEL expression over the dimensions: 'gender == \"F\" && age_band >= 20'.").ValueName("EXPR");
-    options.Add("group_by", &group_by_, "Keep only these dimensions and merge the others; `none` merges all groups.").ValueName("NAME,...");
+    options.Add("where", &where_, "A CEL expression over the dimensions: 'gender == \"F\" && age_band >= 20'.")
+        .ValueName("EXPR");
+    options.Add("group_by", &group_by_, "Keep only these dimensions and merge the others; `none` merges all groups.")
+        .ValueName("NAME,...");
     options.Add("measures", &measures_, "Only these measures.").ValueName("NAME,...");
     options.Add("latest", &latest_, "Only the newest window that has rows.");
     options.Add("final_only", &final_only_, "Only windows that are final.");
-    options.Add("time_zone", &time_zone_, "Zone of times without one in --from and --to, and of times in tables.").ValueName("NAME");
+    options.Add("time_zone", &time_zone_, "Zone of times without one in --from and --to, and of times in tables.")
+        .ValueName("NAME");
   }
 
   absl::StatusOr<QueryWindowsRequest> MakeRequest() const {
@@ -108,7 +111,8 @@ class QueryCommand : public Command {
  public:
   void AddOptions(Options& options) override {
     rows_.AddTo(options);
-    options.Add("order_by", &order_by_, "`measure`, `measure desc`, `window_start desc` or a dimension.").ValueName("ORDER");
+    options.Add("order_by", &order_by_, "`measure`, `measure desc`, `window_start desc` or a dimension.")
+        .ValueName("ORDER");
     options.Add("limit", &limit_, "At most this many rows; 0 = all.").Range(0, 1e9);
     options.Add("fast", &fast_, "Take what is counted already, do not wait for events that just came.");
   }
@@ -134,7 +138,8 @@ class QueryCommand : public Command {
     } while (left > 0 && !response.next_page_token().empty());
     printer.Finish();
     if (response.has_valid_from_time()) {
-      session.Say(absl::StrCat("note: this version of the metric is complete from ", TimeText(response.valid_from_time()), " on"));
+      session.Say(absl::StrCat("note: this version of the metric is complete from ",
+                               TimeText(response.valid_from_time()), " on"));
     }
     if (printer.empty() && session.format() == OutputFormat::kTable) session.Say("no windows match");
     return kDone;

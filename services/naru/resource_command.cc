@@ -38,13 +38,16 @@ struct FileFlags {
   std::vector<std::string> packs;
 
   void AddTo(Options& options) {
-    options.Add("file", &files, "A YAML file, a directory of them, or - for standard input; may be repeated.").Short('f').ValueName("PATH");
+    options.Add("file", &files, "A YAML file, a directory of them, or - for standard input; may be repeated.")
+        .Short('f')
+        .ValueName("PATH");
     options.Add("pack", &packs, "A pack: a name under deploy/packs or a path; may be repeated.").ValueName("NAME|PATH");
   }
 
   absl::StatusOr<ResourceSet> Load(const std::string& command) const {
     if (files.empty() && packs.empty()) {
-      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE", "say which resources: --file PATH or --pack NAME",
+      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE",
+                           "say which resources: --file PATH or --pack NAME",
                            absl::StrCat("naru ", command, " --help"));
     }
     std::vector<std::string> paths;
@@ -69,9 +72,10 @@ absl::Status ProblemsError(const std::vector<catalog::FileProblem>& problems) {
   ErrorDetails details;
   details.reason = "INVALID_RESOURCES";
   for (const auto& problem : problems) details.violations.push_back({"", problem.ToString()});
-  return MakeError(absl::StatusCode::kInvalidArgument,
-                   absl::StrCat(problems.size(), problems.size() == 1 ? " problem" : " problems", "; nothing was changed"),
-                   std::move(details));
+  return MakeError(
+      absl::StatusCode::kInvalidArgument,
+      absl::StrCat(problems.size(), problems.size() == 1 ? " problem" : " problems", "; nothing was changed"),
+      std::move(details));
 }
 
 // The server names resources by their place in the request; people know them by file and line.
@@ -110,9 +114,12 @@ absl::StatusOr<std::optional<Resource>> Get(const Session& session, CatalogServi
 
 const char* ActionWord(ApplyResult::Action action) {
   switch (action) {
-    case ApplyResult::CREATED: return "created";
-    case ApplyResult::UPDATED: return "updated";
-    default: return "unchanged";
+    case ApplyResult::CREATED:
+      return "created";
+    case ApplyResult::UPDATED:
+      return "updated";
+    default:
+      return "unchanged";
   }
 }
 
@@ -139,7 +146,8 @@ class ApplyCommand : public Command {
                    NumberCell(int64_t{result.resource().metadata().version()})});
     }
     printer.Finish();
-    session.Say(absl::StrCat(response.results_size(), " resources, ", changed, dry_run_ ? " would change" : " changed"));
+    session.Say(
+        absl::StrCat(response.results_size(), " resources, ", changed, dry_run_ ? " would change" : " changed"));
     return kDone;
   }
 
@@ -166,12 +174,15 @@ class DiffCommand : public Command {
       NARU_ASSIGN_OR_RETURN(const std::optional<Resource> stored, Get(session, *stub, wanted.kind(), name));
       if (!stored.has_value()) {
         differs = true;
-        printer.Add({TextCell(wanted.kind()), TextCell(name), TextCell("(all)"), NullCell(), TextCell("new", Colour::kGreen)});
+        printer.Add(
+            {TextCell(wanted.kind()), TextCell(name), TextCell("(all)"), NullCell(), TextCell("new", Colour::kGreen)});
         continue;
       }
       for (const catalog::Difference& difference : catalog::Diff(*stored, wanted)) {
         differs = true;
-        const auto side = [](const std::string& text, Colour colour) { return text.empty() ? NullCell() : TextCell(text, colour); };
+        const auto side = [](const std::string& text, Colour colour) {
+          return text.empty() ? NullCell() : TextCell(text, colour);
+        };
         printer.Add({TextCell(wanted.kind()), TextCell(name), TextCell(difference.field),
                      side(difference.before, Colour::kRed), side(difference.after, Colour::kGreen)});
       }
@@ -187,7 +198,8 @@ class DiffCommand : public Command {
 class GetCommand : public Command {
  public:
   void AddOptions(Options& options) override {
-    options.Positional("KIND [NAME]", &words_, "EventType, InputFormat, Metric, Source; no name: all of that kind; nothing: all.", 0, 2);
+    options.Positional("KIND [NAME]", &words_,
+                       "EventType, InputFormat, Metric, Source; no name: all of that kind; nothing: all.", 0, 2);
     options.Add("yaml", &yaml_, "Print whole resources as YAML that apply takes back (one alone always is).");
   }
 
@@ -199,7 +211,8 @@ class GetCommand : public Command {
     if (!words_.empty()) request.set_kind(words_[0]);
     request.set_page_size(1000);
     catalog::v1::ListResourcesResponse response;
-    RowPrinter printer(stdout, session.format(), session.terminal.colour, {"kind", "name", "version", "updated", "description"});
+    RowPrinter printer(stdout, session.format(), session.terminal.colour,
+                       {"kind", "name", "version", "updated", "description"});
     do {
       const auto context = UnaryContext(session.connection);
       NARU_RETURN_IF_ERROR(CallStatus(stub->ListResources(context.get(), request, &response), session.connection));
@@ -232,8 +245,8 @@ class GetCommand : public Command {
       printer.Add({}, ResourceJson(resource));
     } else {
       printer.Add({TextCell(resource.kind()), TextCell(resource.metadata().name()),
-                   NumberCell(int64_t{resource.metadata().version()}), TextCell(TimeText(resource.metadata().update_time())),
-                   TextCell(DescriptionOf(resource))});
+                   NumberCell(int64_t{resource.metadata().version()}),
+                   TextCell(TimeText(resource.metadata().update_time())), TextCell(DescriptionOf(resource))});
     }
   }
 
@@ -270,7 +283,8 @@ class DeleteCommand : public Command {
 class ExplainCommand : public Command {
  public:
   void AddOptions(Options& options) override {
-    options.Positional("KIND[.FIELD]", &words_, "What to explain: Metric, Metric.window, EventType.schema.properties.", 1, 1);
+    options.Positional("KIND[.FIELD]", &words_, "What to explain: Metric, Metric.window, EventType.schema.properties.",
+                       1, 1);
   }
   absl::StatusOr<int> Run(Session&) override {
     NARU_ASSIGN_OR_RETURN(const std::string text, catalog::Explain(words_[0]));

@@ -12,7 +12,8 @@ using catalog::v1::Resource;
 
 // The message inside `spec`, or null.
 const google::protobuf::Message* SpecOf(const Resource& resource) {
-  const auto* field = resource.GetReflection()->GetOneofFieldDescriptor(resource, Resource::descriptor()->FindOneofByName("spec"));
+  const auto* field =
+      resource.GetReflection()->GetOneofFieldDescriptor(resource, Resource::descriptor()->FindOneofByName("spec"));
   return field == nullptr ? nullptr : &resource.GetReflection()->GetMessage(resource, field);
 }
 
@@ -27,7 +28,9 @@ std::string ToJson(const google::protobuf::Message& message) {
 
 std::string ResourceJson(const Resource& resource) {
   JsonObject json;
-  json.Add("apiVersion", resource.api_version()).Add("kind", resource.kind()).AddRaw("metadata", ToJson(resource.metadata()));
+  json.Add("apiVersion", resource.api_version())
+      .Add("kind", resource.kind())
+      .AddRaw("metadata", ToJson(resource.metadata()));
   if (const auto* spec = SpecOf(resource)) json.AddRaw("spec", ToJson(*spec));
   if (resource.tests_size() > 0) {
     JsonArray tests;
@@ -39,11 +42,16 @@ std::string ResourceJson(const Resource& resource) {
 
 std::string DescriptionOf(const Resource& resource) {
   switch (resource.spec_case()) {
-    case Resource::kEventType: return resource.event_type().description();
-    case Resource::kInputFormat: return resource.input_format().description();
-    case Resource::kMetric: return resource.metric().description();
-    case Resource::kSource: return resource.source().description();
-    default: return "";
+    case Resource::kEventType:
+      return resource.event_type().description();
+    case Resource::kInputFormat:
+      return resource.input_format().description();
+    case Resource::kMetric:
+      return resource.metric().description();
+    case Resource::kSource:
+      return resource.source().description();
+    default:
+      return "";
   }
 }
 

@@ -74,7 +74,8 @@ void RowPrinter::Add(std::vector<Cell> cells, absl::string_view json_line) {
       if (i > 0) line += ',';
       const Cell& cell = cells[i];
       if (cell.json == "null") continue;
-      line += !cell.csv.empty() ? CsvField(cell.csv) : CsvField(!cell.json.empty() && cell.json[0] == '"' ? cell.text : cell.json);
+      line += !cell.csv.empty() ? CsvField(cell.csv)
+                                : CsvField(!cell.json.empty() && cell.json[0] == '"' ? cell.text : cell.json);
     }
     line += '\n';
     std::fwrite(line.data(), 1, line.size(), out_);
@@ -115,7 +116,8 @@ void RowPrinter::PrintTableRow(const std::vector<Cell>& cells, bool header) {
     const bool last = i + 1 == cells.size();
     const std::string text = header ? cells[i].text : MakePrintable(cells[i].text);
     // No trailing blanks after the last column.
-    const std::string padded = last && !cells[i].right_aligned ? text : PadToWidth(text, widths_[i], cells[i].right_aligned);
+    const std::string padded =
+        last && !cells[i].right_aligned ? text : PadToWidth(text, widths_[i], cells[i].right_aligned);
     absl::StrAppend(&line, i == 0 ? "" : "  ", Paint(padded, cells[i].colour, colour_));
   }
   std::fprintf(out_, "%s\n", line.c_str());

@@ -19,11 +19,11 @@ inline bool IsJson(OutputFormat format) { return format == OutputFormat::kJson |
 
 /// One value of a row in its two forms.
 struct Cell {
-  std::string text;                  ///< for people, any characters
-  std::string json;                  ///< for programs
+  std::string text;  ///< for people, any characters
+  std::string json;  ///< for programs
   bool right_aligned = false;
   Colour colour = Colour::kNone;
-  std::string csv;                   ///< for spreadsheets; empty: `text` where `json` is a string, else `json`
+  std::string csv;  ///< for spreadsheets; empty: `text` where `json` is a string, else `json`
 };
 
 Cell TextCell(absl::string_view text, Colour colour = Colour::kNone);

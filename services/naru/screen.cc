@@ -142,7 +142,8 @@ void AppendBlocks(const std::vector<Block>& blocks, size_t width, std::vector<st
       std::string line;
       for (size_t i = begin; i < end; ++i) {
         const bool present = row < blocks[i].lines.size();
-        absl::StrAppend(&line, i == begin ? "" : kGap, present ? blocks[i].lines[row] : std::string(blocks[i].width, ' '));
+        absl::StrAppend(&line, i == begin ? "" : kGap,
+                        present ? blocks[i].lines[row] : std::string(blocks[i].width, ' '));
       }
       absl::StripTrailingAsciiWhitespace(&line);
       lines->push_back(std::move(line));
@@ -152,7 +153,8 @@ void AppendBlocks(const std::vector<Block>& blocks, size_t width, std::vector<st
 }
 
 // The headline and the first `sections` sections.
-std::vector<std::string> Body(const ScreenContents& contents, size_t sections, size_t columns, size_t most_rows, bool colour) {
+std::vector<std::string> Body(const ScreenContents& contents, size_t sections, size_t columns, size_t most_rows,
+                              bool colour) {
   std::vector<std::string> lines;
   if (!contents.headline.empty()) {
     lines.push_back(Paint(CutToWidth(contents.headline, columns), Colour::kBold, colour));

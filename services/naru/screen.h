@@ -62,8 +62,8 @@ struct ScreenContents {
   std::vector<std::string> footer;  ///< always shown, whatever the height
 };
 
-/// Returns the lines of the screen: at most `height` of them (0: no limit), none wider than `width` columns. Where that is
-/// too little, rankings get shorter (not under three rows), then the last sections are left out.
+/// Returns the lines of the screen: at most `height` of them (0: no limit), none wider than `width` columns. Where that
+/// is too little, rankings get shorter (not under three rows), then the last sections are left out.
 std::vector<std::string> LayOut(const ScreenContents& contents, int width, int height, bool colour);
 
 }  // namespace naru::cli

@@ -89,15 +89,17 @@ ScreenContents Example() {
 }
 
 TEST(LayOutTest, PanelsStandBesideEachOtherWhereTheyFit) {
-  EXPECT_THAT(LayOut(Example(), 80, 0, false),
-              ElementsAre("naru  127.0.0.1:7700  120 events/s", "", "지난 한 시간", "gender  logins  region      logins",
-                          "F        1,204  서울특별시     700", "M          800  경기도         650",
-                          "                -                1", "", "received 3 = accepted 2 + duplicate 1 + rejected 0"));
+  EXPECT_THAT(
+      LayOut(Example(), 80, 0, false),
+      ElementsAre("naru  127.0.0.1:7700  120 events/s", "", "지난 한 시간", "gender  logins  region      logins",
+                  "F        1,204  서울특별시     700", "M          800  경기도         650",
+                  "                -                1", "", "received 3 = accepted 2 + duplicate 1 + rejected 0"));
 }
 
 TEST(LayOutTest, ListsOfWordsAreReadFromTheLeft) {
   ScreenContents contents;
-  contents.sections.push_back({"", {{{"gender", "searches", "words"}, {{"F", "12", "생수 9, 콜라 3"}, {"M", "1,000", "커피 7"}}}}});
+  contents.sections.push_back(
+      {"", {{{"gender", "searches", "words"}, {{"F", "12", "생수 9, 콜라 3"}, {"M", "1,000", "커피 7"}}}}});
   const auto lines = LayOut(contents, 80, 0, false);
   EXPECT_EQ(lines[3], "F             12  생수 9, 콜라 3");
   EXPECT_EQ(lines[4], "M          1,000  커피 7");

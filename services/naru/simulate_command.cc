@@ -69,7 +69,8 @@ class SimulateCommand : public Command {
   void AddOptions(Options& options) override {
     options.Add("pack", &pack_, "Whose visitors: ciao_labella, weblog.").ValueName("NAME");
     options.Add("seed", &seed_, "The same seed, span and number give the same events with the same ids.");
-    options.Add("from", &from_, "First event time (in the pack's zone); default: the day before today.").ValueName("TIME");
+    options.Add("from", &from_, "First event time (in the pack's zone); default: the day before today.")
+        .ValueName("TIME");
     options.Add("to", &to_, "End of event times, exclusive.").ValueName("TIME");
     options.Add("days", &days_, "This many whole days that end with yesterday (or begin with --from).").Range(0, 36600);
     options.Add("events", &events_, "This many events, spread over the span.").Range(0, 1e12).ValueName("N");
@@ -117,7 +118,8 @@ absl::StatusOr<double> SimulateCommand::RatePerSecond() const {
   std::string text = rate_;
   if (text.size() > 2 && text.substr(text.size() - 2) == "/s") text.resize(text.size() - 2);
   if (!absl::SimpleAtod(text, &rate) || !(rate > 0)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "USAGE", absl::StrCat("--rate: `", rate_, "` is neither `max` nor a number above 0"));
+    return MakeError(absl::StatusCode::kInvalidArgument, "USAGE",
+                     absl::StrCat("--rate: `", rate_, "` is neither `max` nor a number above 0"));
   }
   return rate;
 }
@@ -145,7 +147,7 @@ absl::Status SimulateCommand::Prepare(const Site& site) {
   } else {
     // From midnight to midnight, whatever the clocks did in between.
     simulation_.from_us = days_ == std::floor(days_) ? StartOfDay(simulation_.to_us - length_us + kDay / 12, zone)
-                                                      : simulation_.to_us - length_us;
+                                                     : simulation_.to_us - length_us;
   }
   if (follow_) {
     if (from_.empty()) simulation_.from_us = now_us - length_us;
@@ -153,7 +155,8 @@ absl::Status SimulateCommand::Prepare(const Site& site) {
   }
   if (simulation_.from_us >= simulation_.to_us) {
     return MakeError(absl::StatusCode::kInvalidArgument, "USAGE",
-                     absl::StrCat("--from ", FormatRfc3339(simulation_.from_us), " is not before --to ", FormatRfc3339(simulation_.to_us)));
+                     absl::StrCat("--from ", FormatRfc3339(simulation_.from_us), " is not before --to ",
+                                  FormatRfc3339(simulation_.to_us)));
   }
   simulation_.visits_per_day = visits_per_day_ > 0 ? visits_per_day_ : follow_ ? 60'000 : 5'000;
   if (events_ > 0 && visits_per_day_ <= 0 && !follow_) {
@@ -186,7 +189,8 @@ absl::Status SimulateCommand::FindResumeTime(const Session& session, const Site&
   return absl::OkStatus();
 }
 
-absl::Status SimulateCommand::Send(Session& session, const Site& site, Interrupt& interrupt, EventSender& sender, Made* made) {
+absl::Status SimulateCommand::Send(Session& session, const Site& site, Interrupt& interrupt, EventSender& sender,
+                                   Made* made) {
   const Pace pace(events_per_second_);
   VisitorStream visitors(site, simulation_);
   ProgressLine progress(session.terminal, absl::StrCat("simulate ", site.pack()));
@@ -201,7 +205,8 @@ absl::Status SimulateCommand::Send(Session& session, const Site& site, Interrupt
       if (ahead_us > 0 && !live) {
         live = true;
         progress.Clear();
-        session.Say(absl::StrCat("caught up with the clock: ", WithThousands(made->events), " events; going on as they happen, Ctrl-C ends it"));
+        session.Say(absl::StrCat("caught up with the clock: ", WithThousands(made->events),
+                                 " events; going on as they happen, Ctrl-C ends it"));
       }
       wait = std::max(wait, std::chrono::milliseconds((std::max<int64_t>(ahead_us, 0) + 999) / 1000));
     }
@@ -214,8 +219,8 @@ absl::Status SimulateCommand::Send(Session& session, const Site& site, Interrupt
     made->Count(event);
     if (!live && made->events % 512 == 0) {
       const bool by_count = simulation_.max_events > 0;
-      progress.Update(by_count ? made->events : event.send_us - begin_us, by_count ? simulation_.max_events : end_us - begin_us,
-                      made->events, "events");
+      progress.Update(by_count ? made->events : event.send_us - begin_us,
+                      by_count ? simulation_.max_events : end_us - begin_us, made->events, "events");
     }
   }
   return absl::OkStatus();
@@ -263,15 +268,18 @@ void SimulateCommand::PrintSummary(const Session& session, const SimulationOptio
   }
   if (format == OutputFormat::kTable) {
     std::printf("made       %s events: %s late, %s sent twice, %s broken\n", WithThousands(made.events).c_str(),
-                WithThousands(made.late).c_str(), WithThousands(made.duplicates).c_str(), WithThousands(made.broken).c_str());
+                WithThousands(made.late).c_str(), WithThousands(made.duplicates).c_str(),
+                WithThousands(made.broken).c_str());
     if (made.events > 0) {
       std::printf("event time %s to %s\n", FormatRfc3339(made.first_us).c_str(), FormatRfc3339(made.last_us).c_str());
     }
     std::printf("received   %s = accepted %s + duplicate %s + rejected %s%s\n", WithThousands(totals.received).c_str(),
                 WithThousands(totals.accepted).c_str(), WithThousands(totals.duplicate).c_str(),
-                WithThousands(totals.rejected).c_str(), reason_text.empty() ? "" : absl::StrCat(" (", reason_text, ")").c_str());
-    std::printf("took       %s, %s events/s\n", FormatSeconds(seconds).c_str(),
-                WithThousands(static_cast<int64_t>(static_cast<double>(totals.received) / std::max(seconds, 1e-3))).c_str());
+                WithThousands(totals.rejected).c_str(),
+                reason_text.empty() ? "" : absl::StrCat(" (", reason_text, ")").c_str());
+    std::printf(
+        "took       %s, %s events/s\n", FormatSeconds(seconds).c_str(),
+        WithThousands(static_cast<int64_t>(static_cast<double>(totals.received) / std::max(seconds, 1e-3))).c_str());
     return;
   }
   JsonObject json;
@@ -279,7 +287,8 @@ void SimulateCommand::PrintSummary(const Session& session, const SimulationOptio
   json.Add("received", totals.received).Add("accepted", totals.accepted).Add("duplicate", totals.duplicate);
   json.Add("rejected", totals.rejected).Add("filtered", totals.filtered).AddRaw("rejected_by_reason", reasons.Text());
   json.Add("seed", static_cast<int64_t>(options.seed)).Add("seconds", std::round(seconds * 1000) / 1000);
-  if (made.events > 0) json.Add("first_time", FormatRfc3339(made.first_us)).Add("last_time", FormatRfc3339(made.last_us));
+  if (made.events > 0)
+    json.Add("first_time", FormatRfc3339(made.first_us)).Add("last_time", FormatRfc3339(made.last_us));
   std::printf("%s\n", json.Text().c_str());
 }
 

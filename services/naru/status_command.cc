@@ -67,7 +67,8 @@ class StatusCommand : public Command {
     return HealthCheckResponse::ServingStatus_Name(response.status());
   }
 
-  static absl::Status Ask(const ConnectionFlags& connection, const std::shared_ptr<grpc::Channel>& channel, Answers* answers) {
+  static absl::Status Ask(const ConnectionFlags& connection, const std::shared_ptr<grpc::Channel>& channel,
+                          Answers* answers) {
     const auto health = grpc::health::v1::Health::NewStub(channel);
     NARU_ASSIGN_OR_RETURN(answers->health, AskHealth(connection, *health, ""));
     for (const char* service : kServices) {
@@ -95,7 +96,8 @@ class StatusCommand : public Command {
     JsonArray lag;
     for (const auto& topic : answers.ingest.topics()) {
       for (const auto& consumer : topic.consumers()) {
-        lag.AddRaw(JsonObject().Add("topic", topic.topic()).Add("group", consumer.group()).Add("lag", consumer.lag()).Text());
+        lag.AddRaw(
+            JsonObject().Add("topic", topic.topic()).Add("group", consumer.group()).Add("lag", consumer.lag()).Text());
       }
     }
     return lag.Text();
@@ -133,7 +135,8 @@ class StatusCommand : public Command {
       topics.AddRaw(json.Text());
     }
     JsonObject storage;
-    storage.Add("disk_used_bytes", answers.ingest.disk_used_bytes()).Add("disk_free_bytes", answers.ingest.disk_free_bytes());
+    storage.Add("disk_used_bytes", answers.ingest.disk_used_bytes())
+        .Add("disk_free_bytes", answers.ingest.disk_free_bytes());
     storage.Add("deduplication_ids", answers.ingest.deduplication_ids()).AddRaw("topics", topics.Text());
     return storage.Text();
   }
@@ -174,9 +177,11 @@ class StatusCommand : public Command {
     if (answers.has_ingest) PrintIngest(answers, colour);
     if (answers.metrics.metrics_size() > 0) {
       std::printf("\n");
-      RowPrinter printer(stdout, OutputFormat::kTable, colour, {"metric", "state", "lag", "groups", "matched", "late", "watermark"});
+      RowPrinter printer(stdout, OutputFormat::kTable, colour,
+                         {"metric", "state", "lag", "groups", "matched", "late", "watermark"});
       for (const auto& metric : answers.metrics.metrics()) {
-        printer.Add({TextCell(metric.metric()), TextCell(metric.message().empty() ? metric.state() : metric.state() + ": " + metric.message()),
+        printer.Add({TextCell(metric.metric()),
+                     TextCell(metric.message().empty() ? metric.state() : metric.state() + ": " + metric.message()),
                      NumberCell(metric.lag()), NumberCell(metric.group_count()), NumberCell(metric.matched_count()),
                      NumberCell(metric.late_count()),
                      metric.has_watermark_time() ? TextCell(TimeText(metric.watermark_time())) : NullCell()});
@@ -189,7 +194,8 @@ class StatusCommand : public Command {
     std::printf("\n%s\n", AccountingLine(answers.accounting).c_str());
     const auto& ingest = answers.ingest;
     if (ingest.disk_used_bytes() >= 0) {
-      std::printf("disk: %s used, %s free\n", FormatBytes(ingest.disk_used_bytes()).c_str(), FormatBytes(ingest.disk_free_bytes()).c_str());
+      std::printf("disk: %s used, %s free\n", FormatBytes(ingest.disk_used_bytes()).c_str(),
+                  FormatBytes(ingest.disk_free_bytes()).c_str());
     }
     std::printf("\n");
     RowPrinter printer(stdout, OutputFormat::kTable, colour, {"topic", "partitions", "offsets", "size", "lag"});
@@ -201,12 +207,14 @@ class StatusCommand : public Command {
         absl::StrAppend(&lag, lag.empty() ? "" : ", ", consumer.group(), " ", WithThousands(consumer.lag()));
       }
       printer.Add({TextCell(topic.topic()), NumberCell(int64_t{topic.partitions_size()}), NumberCell(offsets),
-                   topic.size_bytes() < 0 ? NullCell() : RawCell(FormatBytes(topic.size_bytes()), "", true), TextCell(lag)});
+                   topic.size_bytes() < 0 ? NullCell() : RawCell(FormatBytes(topic.size_bytes()), "", true),
+                   TextCell(lag)});
     }
     printer.Finish();
     for (const auto& source : ingest.sources()) {
-      std::printf("source %s: %s %s, %s read, lag %s\n", source.name().c_str(), source.state().c_str(), source.message().c_str(),
-                  WithThousands(source.read_count()).c_str(), WithThousands(source.lag()).c_str());
+      std::printf("source %s: %s %s, %s read, lag %s\n", source.name().c_str(), source.state().c_str(),
+                  source.message().c_str(), WithThousands(source.read_count()).c_str(),
+                  WithThousands(source.lag()).c_str());
     }
   }
 };

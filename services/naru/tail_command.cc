@@ -22,7 +22,8 @@ class TailCommand : public Command {
   void AddOptions(Options& options) override {
     options.Add("follow", &follow_, "Keep on and print new events as they arrive; Ctrl-C ends it.").Short('f');
     options.Add("last", &last_, "Start with this many of the newest events.").Short('n').Range(0, 10000).ValueName("N");
-    options.Add("from_time", &from_time_, "Start with the first event received at or after this time.").ValueName("TIME");
+    options.Add("from_time", &from_time_, "Start with the first event received at or after this time.")
+        .ValueName("TIME");
     options.Add("from_offset", &from_offset_, "Start at this offset of each partition asked for.").ValueName("OFFSET");
     options.Add("partition", &partitions_, "Only these partitions.").ValueName("N");
     options.Add("type", &types_, "Only these event types.").ValueName("NAME");
@@ -63,7 +64,8 @@ class TailCommand : public Command {
   absl::StatusOr<ingest::v1::ReadEventsRequest> MakeRequest() const {
     ingest::v1::ReadEventsRequest request;
     if ((last_ >= 0) + !from_time_.empty() + (from_offset_ >= 0) > 1) {
-      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE", "--last, --from_time and --from_offset: only one of them", "naru tail --help");
+      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE",
+                           "--last, --from_time and --from_offset: only one of them", "naru tail --help");
     }
     if (from_offset_ >= 0) {
       request.set_from_offset(from_offset_);
@@ -78,7 +80,8 @@ class TailCommand : public Command {
     for (const std::string& text : partitions_) {
       int32_t partition = 0;
       if (!absl::SimpleAtoi(text, &partition) || partition < 0) {
-        return MakeError(absl::StatusCode::kInvalidArgument, "USAGE", absl::StrCat("--partition: `", text, "` is not a number from 0"));
+        return MakeError(absl::StatusCode::kInvalidArgument, "USAGE",
+                         absl::StrCat("--partition: `", text, "` is not a number from 0"));
       }
       request.add_partitions(partition);
     }

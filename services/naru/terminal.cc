@@ -19,7 +19,8 @@ Terminal DetectTerminal() {
   terminal.err_is_terminal = isatty(STDERR_FILENO) == 1;
   const char* no_color = std::getenv("NO_COLOR");
   const char* term = std::getenv("TERM");
-  const bool wanted = (no_color == nullptr || *no_color == '\0') && (term == nullptr || absl::string_view(term) != "dumb");
+  const bool wanted =
+      (no_color == nullptr || *no_color == '\0') && (term == nullptr || absl::string_view(term) != "dumb");
   terminal.colour = terminal.out_is_terminal && wanted;
   terminal.err_colour = terminal.err_is_terminal && wanted;
   winsize size{};
@@ -37,13 +38,26 @@ std::string Paint(absl::string_view text, Colour colour, bool on) {
   if (!on || colour == Colour::kNone) return std::string(text);
   const char* code = "0";
   switch (colour) {
-    case Colour::kNone: break;
-    case Colour::kBold: code = "1"; break;
-    case Colour::kDim: code = "2"; break;
-    case Colour::kRed: code = "31"; break;
-    case Colour::kGreen: code = "32"; break;
-    case Colour::kYellow: code = "33"; break;
-    case Colour::kCyan: code = "36"; break;
+    case Colour::kNone:
+      break;
+    case Colour::kBold:
+      code = "1";
+      break;
+    case Colour::kDim:
+      code = "2";
+      break;
+    case Colour::kRed:
+      code = "31";
+      break;
+    case Colour::kGreen:
+      code = "32";
+      break;
+    case Colour::kYellow:
+      code = "33";
+      break;
+    case Colour::kCyan:
+      code = "36";
+      break;
   }
   return absl::StrCat("\x1b[", code, "m", text, "\x1b[0m");
 }

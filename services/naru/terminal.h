@@ -36,10 +36,10 @@ std::string FormatSeconds(double seconds);
 
 /// What a progress bar shows.
 struct Progress {
-  int64_t done = 0;         ///< units of the bar: bytes or events
-  int64_t total = 0;        ///< 0: not known (no bar, no time left)
-  int64_t count = 0;        ///< what the rate is of: lines, events
-  std::string count_noun;   ///< `lines`
+  int64_t done = 0;        ///< units of the bar: bytes or events
+  int64_t total = 0;       ///< 0: not known (no bar, no time left)
+  int64_t count = 0;       ///< what the rate is of: lines, events
+  std::string count_noun;  ///< `lines`
   double elapsed_s = 0;
 };
 

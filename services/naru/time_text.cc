@@ -18,9 +18,10 @@ absl::TimeZone Zone(absl::string_view name) {
 }
 
 absl::Status MomentError(absl::string_view text) {
-  return MakeError(absl::StatusCode::kInvalidArgument, "TIME",
-                   absl::StrCat("`", text, "` is not a time: take RFC 3339 (2026-11-22T09:00:00Z), a date, `now`, `today`, ",
-                                "`yesterday`, or how long ago (30m, 2h, 7d)"));
+  return MakeError(
+      absl::StatusCode::kInvalidArgument, "TIME",
+      absl::StrCat("`", text, "` is not a time: take RFC 3339 (2026-11-22T09:00:00Z), a date, `now`, `today`, ",
+                   "`yesterday`, or how long ago (30m, 2h, 7d)"));
 }
 
 }  // namespace
@@ -51,7 +52,8 @@ absl::StatusOr<int64_t> ParseMoment(absl::string_view text, absl::string_view ti
   if (absl::StatusOr<int64_t> exact = ParseRfc3339(text); exact.ok()) return exact;
   absl::Time parsed;
   std::string error;
-  for (const char* layout : {"%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M:%E*S"}) {
+  for (const char* layout :
+       {"%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M:%E*S"}) {
     if (absl::ParseTime(layout, text, zone, &parsed, &error)) return absl::ToUnixMicros(parsed);
   }
   const absl::string_view ago = !text.empty() && text[0] == '-' ? text.substr(1) : text;

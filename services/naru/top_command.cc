@@ -42,13 +42,17 @@ std::string ColumnText(const ScreenColumn& column, const WindowRow& row) {
     const auto found = row.measures().find(name);
     if (found == row.measures().end()) continue;
     switch (found->second.value_case()) {
-      case MeasureValue::kInteger: integers += found->second.integer(); break;
+      case MeasureValue::kInteger:
+        integers += found->second.integer();
+        break;
       case MeasureValue::kNumber:
         numbers += found->second.number();
         has_number = true;
         break;
-      case MeasureValue::VALUE_NOT_SET: continue;
-      default: return MeasureCell(found->second).text;
+      case MeasureValue::VALUE_NOT_SET:
+        continue;
+      default:
+        return MeasureCell(found->second).text;
     }
     has_any = true;
   }
@@ -59,7 +63,8 @@ std::string ColumnText(const ScreenColumn& column, const WindowRow& row) {
 // Everything the screen shows comes from here. Keeps the stubs; asks again for each frame.
 class Screen {
  public:
-  Screen(const ConnectionFlags& connection, const std::shared_ptr<grpc::Channel>& channel, std::vector<std::string> wanted)
+  Screen(const ConnectionFlags& connection, const std::shared_ptr<grpc::Channel>& channel,
+         std::vector<std::string> wanted)
       : connection_(connection),
         wanted_(std::move(wanted)),
         ingest_(ingest::v1::IngestService::NewStub(channel)),
@@ -97,8 +102,8 @@ class Screen {
     }
     for (const std::string& name : wanted_) {
       if (std::find(known.begin(), known.end(), name) == known.end()) {
-        return ErrorWithNext(absl::StatusCode::kNotFound, "METRIC_NOT_FOUND", absl::StrCat("there is no metric `", name, "`"),
-                             "naru get Metric");
+        return ErrorWithNext(absl::StatusCode::kNotFound, "METRIC_NOT_FOUND",
+                             absl::StrCat("there is no metric `", name, "`"), "naru get Metric");
       }
     }
     std::sort(plans.begin(), plans.end(), [](const SectionPlan& a, const SectionPlan& b) {
@@ -182,7 +187,8 @@ class Screen {
 
   static std::string WindowText(const WindowRow& row, const std::string& time_zone) {
     return absl::StrCat(FormatLocal(ToMicros(row.window_start_time()), time_zone), " to ",
-                        FormatLocal(ToMicros(row.window_end_time()), time_zone), " (", time_zone, ")", row.final() ? ", final" : "");
+                        FormatLocal(ToMicros(row.window_end_time()), time_zone), " (", time_zone, ")",
+                        row.final() ? ", final" : "");
   }
 
   // A single list of most frequent values is shown as rows. False where it is something else.
@@ -231,11 +237,13 @@ class Screen {
     NARU_RETURN_IF_ERROR(CallStatus(ingest_->GetAccounting(context.get(), {}, &accounting), connection_));
     const int64_t now_us = Clock::System()->MonotonicMicros();
     if (last_us_ > 0 && now_us > last_us_) {
-      rate_ = static_cast<double>(accounting.received_count() - last_received_) * 1e6 / static_cast<double>(now_us - last_us_);
+      rate_ = static_cast<double>(accounting.received_count() - last_received_) * 1e6 /
+              static_cast<double>(now_us - last_us_);
     }
     last_us_ = now_us;
     last_received_ = accounting.received_count();
-    contents->headline = absl::StrCat("naru  ", connection_.address, "  ", WithThousands(static_cast<int64_t>(rate_ + 0.5)), " events/s");
+    contents->headline = absl::StrCat("naru  ", connection_.address, "  ",
+                                      WithThousands(static_cast<int64_t>(rate_ + 0.5)), " events/s");
     contents->footer.push_back(AccountingLine(accounting, 3));
     return absl::OkStatus();
   }
@@ -268,7 +276,8 @@ class Canvas {
     if (in_place_) {
       last_ = LayOut(contents, terminal.columns, terminal.rows, terminal.colour);
       std::fputs("\x1b[H", stdout);
-      for (size_t i = 0; i < last_.size(); ++i) std::printf("%s\x1b[K%s", last_[i].c_str(), i + 1 < last_.size() ? "\n" : "");
+      for (size_t i = 0; i < last_.size(); ++i)
+        std::printf("%s\x1b[K%s", last_[i].c_str(), i + 1 < last_.size() ? "\n" : "");
       std::fputs("\x1b[J", stdout);
     } else {
       ScreenContents plain = contents;
@@ -296,8 +305,8 @@ class TopCommand : public Command {
 
   absl::StatusOr<int> Run(Session& session) override {
     if (session.format() != OutputFormat::kTable) {
-      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE", "`naru top` is for people; programs take query or watch",
-                           "naru watch METRIC --output json");
+      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE",
+                           "`naru top` is for people; programs take query or watch", "naru watch METRIC --output json");
     }
     Interrupt interrupt;
     NARU_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, Connect(session.connection));
@@ -305,8 +314,8 @@ class TopCommand : public Command {
     // The first look decides whether there is anything to look at.
     NARU_ASSIGN_OR_RETURN(ScreenContents contents, screen.Get());
     if (once_) {
-      for (const std::string& line : LayOut(contents, session.terminal.out_is_terminal ? session.terminal.columns : 120, 0,
-                                            session.terminal.colour)) {
+      for (const std::string& line : LayOut(contents, session.terminal.out_is_terminal ? session.terminal.columns : 120,
+                                            0, session.terminal.colour)) {
         std::printf("%s\n", line.c_str());
       }
       return kDone;

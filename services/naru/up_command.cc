@@ -23,6 +23,7 @@
 #include "common/server/server.h"
 #include "common/status/status.h"
 #include "naru/catalog/v1/catalog.pb.h"
+#include "naru/catalog/v1/resources.pb.h"
 #include "services/aggregator/aggregator.h"
 #include "services/aggregator/metric_evaluator.h"
 #include "services/ingest/ingest.h"
@@ -87,12 +88,18 @@ absl::Status ApplyPacks(catalog::CatalogWriter& writer, const catalog::ResourceS
   if (!applied.ok()) {
     ErrorDetails details = GetErrorDetails(applied.status());
     for (FieldViolation& violation : details.violations) violation = {"", set.Locate(violation).ToString()};
-    return MakeError(applied.status().code(), absl::StrCat("the packs cannot be applied: ", applied.status().message()), std::move(details));
+    return MakeError(applied.status().code(), absl::StrCat("the packs cannot be applied: ", applied.status().message()),
+                     std::move(details));
   }
   int changed = 0;
   for (const auto& result : applied->results()) changed += result.action() != catalog::v1::ApplyResult::UNCHANGED;
   NARU_LOG(INFO, "packs applied", {{"resources", applied->results_size()}, {"changed", changed}});
   return absl::OkStatus();
+}
+
+void RegisterRunners(catalog::TestRunners* runners) {
+  catalog::RegisterResourceChecks(runners);
+  aggregator::RegisterMetricTests(runners);
 }
 
 // Everything that runs, in the order of construction; taken down in the reverse order.
@@ -105,11 +112,12 @@ class Platform {
     NARU_ASSIGN_OR_RETURN(const catalog::ResourceSet packs, LoadPacks(config_.packs));
     NARU_RETURN_IF_ERROR(MakeDirectory(config_.data_dir));
     NARU_ASSIGN_OR_RETURN(log_, OpenLog(config_));
-    for (const std::string& note : log_->recovery_report().notes) NARU_LOG(WARNING, "mended when opening", {{"note", note}});
+    for (const std::string& note : log_->recovery_report().notes)
+      NARU_LOG(WARNING, "mended when opening", {{"note", note}});
     NARU_ASSIGN_OR_RETURN(catalog_, catalog::Catalog::Open(*log_, *Clock::System()));
-    catalog::RegisterResourceChecks(&runners_);
-    aggregator::RegisterMetricTests(&runners_);
-    writer_ = std::make_unique<catalog::CatalogWriter>(*log_, *catalog_, *Clock::System(), *Random::System(), &runners_);
+    RegisterRunners(&runners_);
+    writer_ =
+        std::make_unique<catalog::CatalogWriter>(*log_, *catalog_, *Clock::System(), *Random::System(), &runners_);
     NARU_RETURN_IF_ERROR(ApplyPacks(*writer_, packs));
     keys_ = std::make_unique<catalog::CatalogKeyStore>(*catalog_);
     catalog_service_ = catalog::MakeCatalogService(*catalog_, *writer_);
@@ -141,7 +149,9 @@ class Platform {
                                                                          .data_dir = config_.data_dir}));
     ingest_->Register(*server_);
     config_.aggregator.state_dir = AggregatorDirectory(config_.data_dir);
-    NARU_ASSIGN_OR_RETURN(aggregator_, aggregator::Aggregator::Create(config_.aggregator, {.log = *log_, .catalog = *catalog_, .metrics = metrics_}));
+    NARU_ASSIGN_OR_RETURN(
+        aggregator_,
+        aggregator::Aggregator::Create(config_.aggregator, {.log = *log_, .catalog = *catalog_, .metrics = metrics_}));
     aggregator_->RegisterWith(*server_);
     aggregator_->Start();
     return absl::OkStatus();
@@ -198,15 +208,53 @@ class UpCommand : public Command {
   const Options* options_ = nullptr;
 };
 
+// Here because only this program knows how to run the tests of every kind.
+class TestCommand : public Command {
+ public:
+  void AddOptions(Options& options) override {
+    options.Positional("PATH", &paths_, "Files and directories of resources, or names of packs.", 1);
+  }
+
+  absl::StatusOr<int> Run(Session& session) override {
+    std::vector<std::string> paths;
+    for (const std::string& path : paths_) {
+      std::error_code error;
+      if (std::filesystem::exists(path, error)) {
+        paths.push_back(path);
+        continue;
+      }
+      NARU_ASSIGN_OR_RETURN(std::string pack, FindPack(path, GetVariable));
+      paths.push_back(std::move(pack));
+    }
+    catalog::TestRunners runners;
+    RegisterRunners(&runners);
+    catalog::ResourceSet set = catalog::LoadPaths(paths);
+    if (set.problems.empty()) catalog::CheckOffline(&runners, &set);
+    int tests = 0;
+    for (const catalog::LoadedResource& loaded : set.resources) tests += loaded.resource->tests_size();
+    for (const catalog::FileProblem& problem : set.problems) std::printf("%s\n", problem.ToString().c_str());
+    session.Say(
+        absl::StrCat(set.resources.size(), " resources, ", tests, " tests, ", set.problems.size(), " problems"));
+    return set.problems.empty() ? kDone : kFailed;
+  }
+
+ private:
+  std::vector<std::string> paths_;
+};
+
 }  // namespace
 
 std::vector<CommandEntry> ServerCommands() {
-  return {{"up", "Run the whole platform in this process, until Ctrl-C.",
-           "The first line on standard output says where everything is. Every flag may also come from a variable (NARU_DATA_DIR) or the file of --config.",
-           "naru up --data_dir .naru --pack ciao_labella\n"
-           "naru up --data_dir /var/lib/naru --pack weblog --pack ./my_pack --listen 127.0.0.1:0\n"
-           "naru up --kafka_brokers broker:9092 --listen 0.0.0.0:7700 --tls_cert tls.crt --tls_key tls.key --require_keys",
-           [] { return std::make_unique<UpCommand>(); }, true}};
+  return {
+      {"up", "Run the whole platform in this process, until Ctrl-C.",
+       "The first line on standard output says where everything is. Every flag may also come from a variable "
+       "(NARU_DATA_DIR) or the file of --config.",
+       "naru up --data_dir .naru --pack ciao_labella\n"
+       "naru up --data_dir /var/lib/naru --pack weblog --pack ./my_pack --listen 127.0.0.1:0\n"
+       "naru up --kafka_brokers broker:9092 --listen 0.0.0.0:7700 --tls_cert tls.crt --tls_key tls.key --require_keys",
+       [] { return std::make_unique<UpCommand>(); }, true},
+      {"test", "Check resources and run their tests, without a server.", "",
+       "naru test deploy/packs/weblog\nnaru test ciao_labella", [] { return std::make_unique<TestCommand>(); }}};
 }
 
 }  // namespace naru::cli

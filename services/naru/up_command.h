@@ -1,4 +1,4 @@
-// The commands that are servers themselves.
+// The commands that need the services themselves.
 #pragma once
 
 #include <vector>
@@ -7,7 +7,7 @@
 
 namespace naru::cli {
 
-/// `up`: all services in this process.
+/// `up`: all services in this process; `test`: the tests of resources, for which all services are needed.
 std::vector<CommandEntry> ServerCommands();
 
 }  // namespace naru::cli

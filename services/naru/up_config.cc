@@ -6,15 +6,19 @@
 namespace naru::cli {
 
 void AddUpOptions(Options* options, UpConfig* config) {
-  options->Add("data_dir", &config->data_dir, "Where everything is kept; made if it is not there. One process at a time.")
+  options
+      ->Add("data_dir", &config->data_dir, "Where everything is kept; made if it is not there. One process at a time.")
       .ValueName("DIR");
-  options->Add("pack", &config->packs, "A pack to apply at the start: a name under deploy/packs or a path; may be repeated.")
+  options
+      ->Add("pack", &config->packs,
+            "A pack to apply at the start: a name under deploy/packs or a path; may be repeated.")
       .ValueName("NAME|PATH");
   AddServerOptions(options, &config->server);
   ingest::AddIngestOptions(options, &config->ingest);
   aggregator::AddAggregatorOptions(options, &config->aggregator);
   options->Section("Event log");
-  options->Add("log_memory", &config->log_memory, "What the log in this process may keep in memory.").Range(16 << 20, double{64} * (1 << 30));
+  options->Add("log_memory", &config->log_memory, "What the log in this process may keep in memory.")
+      .Range(16 << 20, double{64} * (1 << 30));
   options->Add("kafka_brokers", &config->kafka_brokers, "Keep the log on this cluster instead: HOST:PORT,HOST:PORT.");
   options->Add("kafka_topic_prefix", &config->kafka_topic_prefix, "Put before the names of all topics.");
   options->Add("kafka_property", &config->kafka_properties, "A setting of librdkafka, NAME=VALUE; may be repeated.");

@@ -17,9 +17,9 @@ struct UpConfig {
   ingest::IngestOptions ingest;
   aggregator::AggregatorOptions aggregator;
   std::string data_dir = ".naru";
-  std::vector<std::string> packs;             ///< names or paths
-  ByteSize log_memory{64 << 20};              ///< bounds what the embedded log keeps in memory
-  std::string kafka_brokers;                  ///< empty: the log is in the data directory
+  std::vector<std::string> packs;  ///< names or paths
+  ByteSize log_memory{64 << 20};   ///< bounds what the embedded log keeps in memory
+  std::string kafka_brokers;       ///< empty: the log is in the data directory
   std::string kafka_topic_prefix;
   std::vector<std::string> kafka_properties;  ///< NAME=VALUE
   LogOptions log;

@@ -241,7 +241,8 @@ bool VisitorStream::Next(SimulatedEvent* event) {
       state.days_left = state.PlanDay();
     }
     const bool has_visit = state.next_visit < state.visits.size();
-    if (has_visit && (state.pending.empty() || state.visits[state.next_visit].start_us <= state.pending.top().send_us)) {
+    if (has_visit &&
+        (state.pending.empty() || state.visits[state.next_visit].start_us <= state.pending.top().send_us)) {
       state.StartVisit(state.visits[state.next_visit++]);
       continue;
     }

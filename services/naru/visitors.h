@@ -26,8 +26,8 @@ struct VisitorEvent {
 
 /// A visit of one person.
 struct Visit {
-  uint64_t seed = 0;    ///< what the person is a function of, together with `member`
-  int64_t member = 0;   ///< who: the same number is the same person, who comes back
+  uint64_t seed = 0;   ///< what the person is a function of, together with `member`
+  int64_t member = 0;  ///< who: the same number is the same person, who comes back
   int64_t start_us = 0;
 };
 
@@ -63,7 +63,7 @@ struct SimulationOptions {
   int64_t to_us = 0;    ///< end of event times, exclusive
   /// Leaves out what was sent before this moment of the simulation: to go on where an earlier run stopped.
   int64_t resume_us = INT64_MIN;
-  int64_t max_events = 0;  ///< stop after this many; 0 = no limit
+  int64_t max_events = 0;         ///< stop after this many; 0 = no limit
   double late_share = 0.01;       ///< sent minutes to two hours after they happened
   double duplicate_share = 0.01;  ///< sent a second time
   double broken_share = 0.002;    ///< sent again with something wrong, under an id of their own
@@ -74,9 +74,9 @@ enum class Twist { kNone, kLate, kDuplicate, kBroken };
 
 /// An event ready to be sent.
 struct SimulatedEvent {
-  std::string bytes;      ///< encoded naru.event.v1.Event
-  int64_t send_us = 0;    ///< when it is sent, in the simulation's time
-  int64_t time_us = 0;    ///< when it happened
+  std::string bytes;    ///< encoded naru.event.v1.Event
+  int64_t send_us = 0;  ///< when it is sent, in the simulation's time
+  int64_t time_us = 0;  ///< when it happened
   Twist twist = Twist::kNone;
 };
 

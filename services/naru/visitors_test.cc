@@ -64,7 +64,8 @@ TEST_P(SitesTest, EveryEventThatIsNotBrokenIsValidAndInTheSpan) {
     if (event.twist == Twist::kBroken) continue;
     event::EventView view;
     event::ParseProblem problem;
-    ASSERT_EQ(event::ParseEvent(event.bytes, event::Limits(), &view, &problem), event::ParseError::kOk) << problem.field;
+    ASSERT_EQ(event::ParseEvent(event.bytes, event::Limits(), &view, &problem), event::ParseError::kOk)
+        << problem.field;
     ASSERT_GE(view.time_us, options.from_us);
     ASSERT_LT(view.time_us, options.to_us);
     ASSERT_FALSE(view.type.empty());
@@ -140,7 +141,8 @@ TEST_P(SitesTest, PeopleComeBack) {
   std::map<std::string, std::set<std::string>> sessions;
   for (const SimulatedEvent& event : Simulate(*site_, options)) {
     event::EventView view;
-    if (event::ParseEvent(event.bytes, event::Limits(), &view) != event::ParseError::kOk || view.subject.empty()) continue;
+    if (event::ParseEvent(event.bytes, event::Limits(), &view) != event::ParseError::kOk || view.subject.empty())
+      continue;
     sessions[std::string(view.subject)].insert(std::string(view.session));
   }
   int returning = 0;
@@ -182,7 +184,8 @@ TEST_P(SitesTest, ANumberOfEventsFillsTheSpan) {
     const auto events = Simulate(*site_, options);
     ASSERT_EQ(events.size(), wanted);
     if (wanted < 5000) continue;
-    EXPECT_GT(events.back().send_us, At(wanted < 50000 ? "2022-11-01T19:30:00+09:00" : "2022-11-01T22:00:00+09:00")) << wanted;
+    EXPECT_GT(events.back().send_us, At(wanted < 50000 ? "2022-11-01T19:30:00+09:00" : "2022-11-01T22:00:00+09:00"))
+        << wanted;
   }
 }
 

@@ -39,10 +39,13 @@ constexpr Page kAssets[] = {
     {"/favicon.ico", 0, 3'638},
 };
 constexpr const char* kAgents[] = {
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
-    "Mozilla/5.0 (Linux; Android 15; SM-S931N) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 "
+    "Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Linux; Android 15; SM-S931N) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile "
+    "Safari/537.36",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/605.1.15",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 "
+    "Safari/605.1.15",
     "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0",
 };
 constexpr double kAgentWeights[] = {28, 30, 26, 11, 5};
@@ -50,7 +53,8 @@ constexpr const char* kBots[] = {
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
     "Mozilla/5.0 (compatible; Yeti/1.1; +https://naver.me/spd)",
 };
-constexpr const char* kReferrers[] = {"-", "https://www.google.com/", "https://search.naver.com/", "https://www.instagram.com/"};
+constexpr const char* kReferrers[] = {"-", "https://www.google.com/", "https://search.naver.com/",
+                                      "https://www.instagram.com/"};
 constexpr double kReferrerWeights[] = {40, 30, 22, 8};
 
 struct Request {

@@ -48,16 +48,21 @@ std::vector<std::string> SortedKeys(const Map& map) {
 
 Cell MeasureCell(const MeasureValue& value) {
   switch (value.value_case()) {
-    case MeasureValue::kInteger: return NumberCell(value.integer());
-    case MeasureValue::kNumber: return NumberCell(value.number());
-    case MeasureValue::kText: return TextCell(value.text());
-    case MeasureValue::kTop: return TopCell(value.top());
+    case MeasureValue::kInteger:
+      return NumberCell(value.integer());
+    case MeasureValue::kNumber:
+      return NumberCell(value.number());
+    case MeasureValue::kText:
+      return TextCell(value.text());
+    case MeasureValue::kTop:
+      return TopCell(value.top());
     case MeasureValue::kError: {
       JsonObject json;
       json.Add("error", value.error());
       return {value.error(), json.Text(), false, Colour::kRed};
     }
-    default: return NullCell();
+    default:
+      return NullCell();
   }
 }
 

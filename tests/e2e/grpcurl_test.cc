@@ -25,7 +25,8 @@ std::string FirstName(const std::string& json) {
 class GrpcurlTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const auto got = testing::RunProcess({.args = {testing::SourcePath("tests/servers/grpcurl/get")}}, std::chrono::minutes(10));
+    const auto got =
+        testing::RunProcess({.args = {testing::SourcePath("tests/servers/grpcurl/get")}}, std::chrono::minutes(10));
     if (!got.ok() || got->exit_code != 0) NARU_REQUIRE_SERVER_OR_SKIP("grpcurl cannot be had on this machine");
     grpcurl_ = std::string(absl::StripAsciiWhitespace(got->out));
     auto started = Platform::Start(dir_.File("data"), {"weblog"});
@@ -57,7 +58,8 @@ class GrpcurlTest : public ::testing::Test {
 TEST_F(GrpcurlTest, ListsAndDescribesEveryService) {
   const ProcessResult list = Grpcurl({}, {"list"});
   ASSERT_EQ(list.exit_code, 0) << list.err;
-  for (const char* service : {"naru.ingest.v1.IngestService", "naru.catalog.v1.CatalogService", "naru.aggregator.v1.AggregatorService"}) {
+  for (const char* service :
+       {"naru.ingest.v1.IngestService", "naru.catalog.v1.CatalogService", "naru.aggregator.v1.AggregatorService"}) {
     EXPECT_THAT(list.out, HasSubstr(service));
     const ProcessResult description = Grpcurl({}, {"describe", service});
     EXPECT_EQ(description.exit_code, 0) << description.err;
@@ -71,25 +73,29 @@ TEST_F(GrpcurlTest, CallsEveryService) {
       R"({"events":[{"id":"1","source":"curl","type":"HttpRequest","subject":"a","time":"2026-11-01T10:00:00Z","data":{"method":"GET","path":"/","status":200,"bytes":10,"protocol":"HTTP/1.1"}}]})");
   EXPECT_THAT(published.out, HasSubstr("\"accepted_count\": 1"));
   Call("naru.ingest.v1.IngestService/StreamEvents", R"({"events":[{"id":"2","source":"curl","type":"HttpRequest"}]})");
-  EXPECT_THAT(Call("naru.ingest.v1.IngestService/ReadEvents", R"({"lastCount":5})").out, HasSubstr("\"source\": \"curl\""));
+  EXPECT_THAT(Call("naru.ingest.v1.IngestService/ReadEvents", R"({"lastCount":5})").out,
+              HasSubstr("\"source\": \"curl\""));
   EXPECT_THAT(Call("naru.ingest.v1.IngestService/GetAccounting").out, HasSubstr("received_count"));
   Call("naru.ingest.v1.IngestService/GetIngestStatus");
   Call("naru.ingest.v1.IngestService/ListRejected");
   Call("naru.ingest.v1.IngestService/ReplayRejected", R"({"dryRun":true})");
-  const std::string metric = FirstName(Call("naru.catalog.v1.CatalogService/ListResources", R"({"kind":"Metric"})").out);
+  const std::string metric =
+      FirstName(Call("naru.catalog.v1.CatalogService/ListResources", R"({"kind":"Metric"})").out);
   ASSERT_NE(metric, "");
   Call("naru.catalog.v1.CatalogService/GetResource", absl::StrCat(R"({"kind":"Metric","name":")", metric, "\"}"));
   Call("naru.catalog.v1.CatalogService/ListApiKeys");
   Call("naru.aggregator.v1.AggregatorService/QueryWindows", absl::StrCat(R"({"metric":")", metric, "\"}"));
   Call("naru.aggregator.v1.AggregatorService/ListMetricStatus");
-  const ProcessResult missing = Grpcurl({"-d", R"({"metric":"nothing"})"}, {"naru.aggregator.v1.AggregatorService/QueryWindows"});
+  const ProcessResult missing =
+      Grpcurl({"-d", R"({"metric":"nothing"})"}, {"naru.aggregator.v1.AggregatorService/QueryWindows"});
   EXPECT_NE(missing.exit_code, 0);
   EXPECT_THAT(missing.err, HasSubstr("NotFound"));
 }
 
 TEST_F(GrpcurlTest, AsksForHealthByItsProto) {
-  const ProcessResult health = Grpcurl({"-import-path", testing::SourcePath("proto"), "-proto", "grpc/health/v1/health.proto", "-d", "{}"},
-                                       {"grpc.health.v1.Health/Check"});
+  const ProcessResult health =
+      Grpcurl({"-import-path", testing::SourcePath("proto"), "-proto", "grpc/health/v1/health.proto", "-d", "{}"},
+              {"grpc.health.v1.Health/Check"});
   EXPECT_EQ(health.exit_code, 0) << health.err;
   EXPECT_THAT(health.out, HasSubstr("SERVING"));
 }

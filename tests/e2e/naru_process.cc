@@ -9,7 +9,8 @@
 
 namespace naru::e2e {
 
-absl::StatusOr<std::unique_ptr<Platform>> Platform::Start(const std::string& data_dir, const std::vector<std::string>& packs,
+absl::StatusOr<std::unique_ptr<Platform>> Platform::Start(const std::string& data_dir,
+                                                          const std::vector<std::string>& packs,
                                                           const std::vector<std::string>& flags) {
   testing::Process::Options options;
   options.args = {testing::BinaryPath("naru"), "up", "--data_dir", data_dir, "--listen", "127.0.0.1:0"};
@@ -22,7 +23,8 @@ absl::StatusOr<std::unique_ptr<Platform>> Platform::Start(const std::string& dat
   platform->process_ = *std::move(process);
   auto line = platform->process_->ReadLine(std::chrono::seconds(60));
   if (!line.ok()) return line.status();
-  platform->ready_after_ = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
+  platform->ready_after_ =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
   platform->first_line_ = *line;
   platform->grpc_ = testing::FindAddress(*line, "grpc").value_or("");
   platform->http_ = testing::FindAddress(*line, "http").value_or("");

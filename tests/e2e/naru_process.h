@@ -15,7 +15,8 @@ class Platform {
  public:
   /// Starts `naru up` on `data_dir` with the packs; `flags` are added. Waits for the first line.
   /// Errors: what the process wrote to standard error.
-  static absl::StatusOr<std::unique_ptr<Platform>> Start(const std::string& data_dir, const std::vector<std::string>& packs,
+  static absl::StatusOr<std::unique_ptr<Platform>> Start(const std::string& data_dir,
+                                                         const std::vector<std::string>& packs,
                                                          const std::vector<std::string>& flags = {});
 
   const std::string& grpc() const { return grpc_; }

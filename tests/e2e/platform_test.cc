@@ -67,8 +67,8 @@ class PlatformTest : public ::testing::Test {
     std::string lines;
     for (int i = 0; i < count; ++i) {
       absl::StrAppend(&lines, R"({"id":")", prefix, i, R"(","source":"shop","type":"Bought","subject":"u)", i % 7,
-                      R"(","time":"2026-11-01T)", absl::Dec(i % 24, absl::kZeroPad2), R"(:30:00Z","data":{"price":)", i % 100,
-                      R"(,"gender":")", i % 3 == 0 ? "F" : "M", "\"}}\n");
+                      R"(","time":"2026-11-01T)", absl::Dec(i % 24, absl::kZeroPad2), R"(:30:00Z","data":{"price":)",
+                      i % 100, R"(,"gender":")", i % 3 == 0 ? "F" : "M", "\"}}\n");
     }
     const ProcessResult result = platform_->Naru({"publish", "-", "--output", "json"}, lines);
     EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -83,7 +83,8 @@ class PlatformTest : public ::testing::Test {
 TEST_F(PlatformTest, TheFirstLineSaysWhereEverythingIs) {
   Start();
   EXPECT_THAT(platform_->first_line(),
-              MatchesRegex("naru is ready: grpc=127\\.0\\.0\\.1:[0-9]+ http=127\\.0\\.0\\.1:[0-9]+ metrics=127\\.0\\.0\\.1:[0-9]+ data_dir=.+"));
+              MatchesRegex("naru is ready: grpc=127\\.0\\.0\\.1:[0-9]+ http=127\\.0\\.0\\.1:[0-9]+ "
+                           "metrics=127\\.0\\.0\\.1:[0-9]+ data_dir=.+"));
   EXPECT_TRUE(absl::EndsWith(platform_->first_line(), absl::StrCat("data_dir=", data_dir_.File("data"))));
   const auto stopped = platform_->Stop();
   ASSERT_TRUE(stopped.ok()) << stopped.status();
@@ -109,8 +110,9 @@ TEST_F(PlatformTest, EventsGoInAndWindowsComeOut) {
   int64_t expected = 0;
   for (int i = 0; i < 240; ++i) expected += i % 100;
   EXPECT_EQ(revenue, expected);
-  const ProcessResult merged = platform_->Naru({"query", "sales", "--group_by", "none", "--from", "2026-11-01T10:00:00Z", "--to",
-                                                "2026-11-01T11:00:00Z", "--output", "json"});
+  const ProcessResult merged =
+      platform_->Naru({"query", "sales", "--group_by", "none", "--from", "2026-11-01T10:00:00Z", "--to",
+                       "2026-11-01T11:00:00Z", "--output", "json"});
   ASSERT_EQ(Lines(merged.out).size(), 1) << merged.out << merged.err;
   EXPECT_EQ(JsonNumber(merged.out, "count"), 10);
   EXPECT_THAT(merged.out, HasSubstr("\"window_end\":\"2026-11-01T11:00:00Z\",\"group\":{},\"measures\":{"));
@@ -127,7 +129,8 @@ TEST_F(PlatformTest, TheSameEventsAgainAreDuplicatesAndEverythingIsAccountedFor)
   EXPECT_EQ(JsonNumber(status.out, "received"), 200);
   EXPECT_EQ(JsonNumber(status.out, "accepted"), 100);
   EXPECT_EQ(JsonNumber(status.out, "duplicate"), 100);
-  for (const char* part : {"\"services\":[", "\"health\":\"SERVING\"", "\"accounting\":{", "\"rejected_by_reason\":{", "\"lag\":[", "\"storage\":{"}) {
+  for (const char* part : {"\"services\":[", "\"health\":\"SERVING\"", "\"accounting\":{", "\"rejected_by_reason\":{",
+                           "\"lag\":[", "\"storage\":{"}) {
     EXPECT_THAT(status.out, HasSubstr(part));
   }
 }
@@ -136,7 +139,8 @@ TEST_F(PlatformTest, AnImportIsCountedOnceAndItsRejectedLinesAreReplayedAfterMen
   Start();
   TempDir files;
   std::string lines;
-  for (int i = 0; i < 1000; ++i) absl::StrAppend(&lines, "2015-05-17T10:00:00Z|u", i % 9, "|", i == 500 ? 2000 : i % 1000, "\n");
+  for (int i = 0; i < 1000; ++i)
+    absl::StrAppend(&lines, "2015-05-17T10:00:00Z|u", i % 9, "|", i == 500 ? 2000 : i % 1000, "\n");
   const std::string file = files.Write("sales.log", lines);
   const ProcessResult first = platform_->Naru({"import", file, "--format", "shop-lines", "--output", "json"});
   ASSERT_EQ(first.exit_code, 0) << first.err;
@@ -145,7 +149,8 @@ TEST_F(PlatformTest, AnImportIsCountedOnceAndItsRejectedLinesAreReplayedAfterMen
 
   // A line more at the end: only that is new, and the bad line leaves no second dead letter.
   files.Write("sales.log", lines + "2015-05-17T11:00:00Z|u1|5\n");
-  const ProcessResult grown = platform_->Naru({"import", file, "--format", "shop-lines", "--strict", "--output", "json"});
+  const ProcessResult grown =
+      platform_->Naru({"import", file, "--format", "shop-lines", "--strict", "--output", "json"});
   EXPECT_EQ(grown.exit_code, 3);
   EXPECT_EQ(JsonNumber(grown.out, "accepted"), 1);
   EXPECT_EQ(JsonNumber(grown.out, "duplicate"), 999);
@@ -183,7 +188,8 @@ TEST_F(PlatformTest, TheWholeDayOfAServerGoesInWithOneLineRejected) {
   auto started = Platform::Start(data_dir_.File("weblog"), {"weblog"});
   ASSERT_TRUE(started.ok()) << started.status();
   platform_ = *std::move(started);
-  const ProcessResult first = platform_->Naru({"import", *log, "--format", "apache-combined", "--strict", "--output", "json"});
+  const ProcessResult first =
+      platform_->Naru({"import", *log, "--format", "apache-combined", "--strict", "--output", "json"});
   EXPECT_EQ(first.exit_code, 3);
   EXPECT_THAT(LastLine(first.out), HasSubstr(R"({"read":10000,"accepted":9999,"duplicate":0,"rejected":1)"));
   EXPECT_THAT(first.err, HasSubstr(":8899: rejected, PARSE"));
@@ -203,8 +209,9 @@ TEST_F(PlatformTest, ApplyingTwiceChangesNothingAndBadResourcesAreAllReported) {
   for (const std::string& line : Lines(again.out)) EXPECT_THAT(line, HasSubstr("\"action\":\"unchanged\""));
   EXPECT_EQ(platform_->Naru({"diff", "-f", shop_.path()}).exit_code, 0);
 
-  const std::string bad = absl::StrCat(kShopPack, "---\napiVersion: naru.dev/v1\nkind: Metric\nmetadata: {name: bad}\nspec:\n",
-                                       "  filter: type ==\n  window: {type: tumbling, size: soon}\n  measures: [{name: a, agg: count}]\n");
+  const std::string bad =
+      absl::StrCat(kShopPack, "---\napiVersion: naru.dev/v1\nkind: Metric\nmetadata: {name: bad}\nspec:\n",
+                   "  filter: type ==\n  window: {type: tumbling, size: soon}\n  measures: [{name: a, agg: count}]\n");
   const ProcessResult refused = platform_->Naru({"apply", "-f", "-"}, bad);
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.err, HasSubstr("spec.filter"));
@@ -216,15 +223,16 @@ TEST_F(PlatformTest, ApplyingTwiceChangesNothingAndBadResourcesAreAllReported) {
   EXPECT_EQ(platform_->Naru({"diff", "-f", "-"}, changed).exit_code, 1);
   const ProcessResult yaml = platform_->Naru({"get", "Metric", "sales"});
   EXPECT_THAT(yaml.out, HasSubstr("kind: Metric"));
-  EXPECT_EQ(platform_->Naru({"apply", "-f", "-", "--output", "csv"}, yaml.out).exit_code, 0) << "what get prints, apply takes";
+  EXPECT_EQ(platform_->Naru({"apply", "-f", "-", "--output", "csv"}, yaml.out).exit_code, 0)
+      << "what get prints, apply takes";
   EXPECT_EQ(platform_->Naru({"delete", "Metric", "sales"}).exit_code, 0);
   EXPECT_EQ(platform_->Naru({"query", "sales"}).exit_code, 2);
 }
 
 TEST_F(PlatformTest, TailFollowsNewEventsAndEndsCleanlyOnCtrlC) {
   Start();
-  auto tail = testing::Process::Start(
-      {.args = {testing::BinaryPath("naru"), "tail", "--follow", "--from_offset", "0", "--output", "json", "--address", platform_->grpc()}});
+  auto tail = testing::Process::Start({.args = {testing::BinaryPath("naru"), "tail", "--follow", "--from_offset", "0",
+                                                "--output", "json", "--address", platform_->grpc()}});
   ASSERT_TRUE(tail.ok());
   PublishDay(3);
   for (int i = 0; i < 3; ++i) {
@@ -243,9 +251,9 @@ TEST_F(PlatformTest, WatchPrintsRowsThenChanges) {
   Start();
   PublishDay(24);
   platform_->Naru({"query", "sales"});
-  auto watch = testing::Process::Start({.args = {testing::BinaryPath("naru"), "watch", "sales", "--group_by", "none", "--from",
-                                                 "2026-11-01T05:00:00Z", "--to", "2026-11-01T06:00:00Z", "--output", "json", "--rate",
-                                                 "20", "--address", platform_->grpc()}});
+  auto watch = testing::Process::Start(
+      {.args = {testing::BinaryPath("naru"), "watch", "sales", "--group_by", "none", "--from", "2026-11-01T05:00:00Z",
+                "--to", "2026-11-01T06:00:00Z", "--output", "json", "--rate", "20", "--address", platform_->grpc()}});
   ASSERT_TRUE(watch.ok());
   const auto first = (*watch)->ReadLine();
   ASSERT_TRUE(first.ok()) << first.status();
@@ -293,9 +301,25 @@ TEST_F(PlatformTest, ASecondProcessOnTheSameDataIsRefused) {
 
 TEST_F(PlatformTest, WrongFlagsOfUpEndWithTwo) {
   EXPECT_EQ(RunNaru({"up", "--data_dir", data_dir_.File("x"), "--listen", "here"}).exit_code, 2);
-  EXPECT_EQ(RunNaru({"up", "--data_dir", data_dir_.File("x"), "--pack", "no-such-pack", "--listen", "127.0.0.1:0"}).exit_code, 2);
+  EXPECT_EQ(
+      RunNaru({"up", "--data_dir", data_dir_.File("x"), "--pack", "no-such-pack", "--listen", "127.0.0.1:0"}).exit_code,
+      2);
   EXPECT_EQ(RunNaru({"up", "--data_dir", data_dir_.File("x"), "--no_such_flag"}).exit_code, 2);
   EXPECT_EQ(RunNaru({"up", "--help"}).exit_code, 0);
+}
+
+TEST_F(PlatformTest, TheTestsOfPacksRunWithoutAServer) {
+  const ProcessResult packs = RunNaru({"test", "weblog", "ciao_labella"});
+  EXPECT_EQ(packs.exit_code, 0) << packs.out << packs.err;
+  const std::string wrong = shop_.Write("wrong.yaml", R"(apiVersion: naru.dev/v1
+kind: EventType
+metadata: {name: Sold}
+spec: {schema: {properties: {price: {type: integer}}}}
+tests: [{event: {data: {price: free}}, accepted: true}]
+)");
+  const ProcessResult failed = RunNaru({"test", wrong});
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_THAT(failed.out, HasSubstr("wrong.yaml:5"));
 }
 
 TEST_F(PlatformTest, AnOpenAddressWithoutKeysIsRefused) {

@@ -26,8 +26,8 @@ class SimulateTest : public ::testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(Packs, SimulateTest, ::testing::Values("ciao_labella", "weblog"));
 
 TEST_P(SimulateTest, GoodEventsAreAcceptedBrokenOnesRejectedAndASecondRunIsAllDuplicates) {
-  const std::vector<std::string> command = {"simulate", "--pack", GetParam(), "--from", "2026-11-01", "--days", "2", "--events", "20000",
-                                            "--seed", "7", "--output", "json"};
+  const std::vector<std::string> command = {"simulate", "--pack", GetParam(), "--from", "2026-11-01", "--days", "2",
+                                            "--events", "20000",  "--seed",   "7",      "--output",   "json"};
   const ProcessResult first = platform_->Naru(command);
   ASSERT_EQ(first.exit_code, 0) << first.err;
   EXPECT_EQ(JsonNumber(first.out, "made"), 20000);
@@ -66,11 +66,22 @@ TEST_P(SimulateTest, TheWindowsOfThePackFillAndTopShowsThem) {
 }
 
 TEST_P(SimulateTest, FollowingTheClockEndsCleanlyAndGoesOnWhereItWas) {
-  const std::vector<std::string> command = {testing::BinaryPath("naru"), "simulate", "--pack", GetParam(), "--follow", "--resume",
-                                            "--days", "0.02", "--output", "json", "--address", platform_->grpc()};
+  const std::vector<std::string> command = {testing::BinaryPath("naru"),
+                                            "simulate",
+                                            "--pack",
+                                            GetParam(),
+                                            "--follow",
+                                            "--resume",
+                                            "--days",
+                                            "0.02",
+                                            "--output",
+                                            "json",
+                                            "--address",
+                                            platform_->grpc()};
   auto first = testing::Process::Start({.args = command});
   ASSERT_TRUE(first.ok());
-  ASSERT_TRUE(testing::WaitUntil([&] { return (*first)->Stderr().find("caught up") != std::string::npos; })) << (*first)->Stderr();
+  ASSERT_TRUE(testing::WaitUntil([&] { return (*first)->Stderr().find("caught up") != std::string::npos; }))
+      << (*first)->Stderr();
   (*first)->Signal(SIGINT);
   const auto exit_code = (*first)->Wait();
   ASSERT_TRUE(exit_code.ok());
@@ -80,7 +91,8 @@ TEST_P(SimulateTest, FollowingTheClockEndsCleanlyAndGoesOnWhereItWas) {
 
   auto second = testing::Process::Start({.args = command});
   ASSERT_TRUE(second.ok());
-  ASSERT_TRUE(testing::WaitUntil([&] { return (*second)->Stderr().find("caught up") != std::string::npos; })) << (*second)->Stderr();
+  ASSERT_TRUE(testing::WaitUntil([&] { return (*second)->Stderr().find("caught up") != std::string::npos; }))
+      << (*second)->Stderr();
   (*second)->Signal(SIGINT);
   ASSERT_TRUE((*second)->Wait().ok());
   EXPECT_LT(JsonNumber((*second)->Stdout(), "made"), made / 2) << "only what is new, and a few seconds again";

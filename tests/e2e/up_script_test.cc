@@ -18,7 +18,8 @@ using ::testing::HasSubstr;
 class UpScriptTest : public ::testing::Test {
  protected:
   void Start(std::vector<std::string> flags) {
-    flags.insert(flags.begin(), {testing::SourcePath("scripts/up"), "--data_dir", dir_.File("data"), "--listen", "127.0.0.1:0"});
+    flags.insert(flags.begin(),
+                 {testing::SourcePath("scripts/up"), "--data_dir", dir_.File("data"), "--listen", "127.0.0.1:0"});
     auto started = Process::Start({.args = std::move(flags)});
     ASSERT_TRUE(started.ok()) << started.status();
     script_ = *std::move(started);
@@ -67,7 +68,8 @@ TEST_F(UpScriptTest, ImportsAFileOnceHoweverOftenItIsGiven) {
   TempDir files;
   std::string lines;
   for (int i = 0; i < 500; ++i) {
-    absl::StrAppend(&lines, "203.0.113.", i % 9, " - - [17/May/2015:10:05:03 +0000] \"GET /", i, " HTTP/1.1\" 200 10 \"-\" \"curl/7.88\"\n");
+    absl::StrAppend(&lines, "203.0.113.", i % 9, " - - [17/May/2015:10:05:03 +0000] \"GET /", i,
+                    " HTTP/1.1\" 200 10 \"-\" \"curl/7.88\"\n");
   }
   const std::string file = files.Write("access.log", lines + "hello\n");
   Start({"--import", file, "--format", "apache-combined"});
@@ -81,7 +83,10 @@ TEST_F(UpScriptTest, ImportsAFileOnceHoweverOftenItIsGiven) {
 
 TEST_F(UpScriptTest, WrongFlagsEndWithTwo) {
   for (const std::vector<std::string>& flags :
-       std::vector<std::vector<std::string>>{{"--imprt", "x"}, {"--import", "/nonexistent", "--format", "ndjson"}, {"--import", "/dev/null"}, {"--format"}}) {
+       std::vector<std::vector<std::string>>{{"--imprt", "x"},
+                                             {"--import", "/nonexistent", "--format", "ndjson"},
+                                             {"--import", "/dev/null"},
+                                             {"--format"}}) {
     Start(flags);
     const auto exit_code = script_->Wait();
     ASSERT_TRUE(exit_code.ok());
