@@ -215,7 +215,8 @@ absl::Status ReadColumns(const BlockHeader& header, absl::string_view payload, i
   std::vector<uint32_t> lengths(2 * n);
   for (uint32_t& length : lengths) length = static_cast<uint32_t>(std::min<uint64_t>(in.Varint(), UINT32_MAX));
   for (size_t i = 0; i < n && in.ok(); ++i) records[i].key = absl::string_view(in.Bytes(lengths[i]), lengths[i]);
-  for (size_t i = 0; i < n && in.ok(); ++i) records[i].value = absl::string_view(in.Bytes(lengths[n + i]), lengths[n + i]);
+  for (size_t i = 0; i < n && in.ok(); ++i)
+    records[i].value = absl::string_view(in.Bytes(lengths[n + i]), lengths[n + i]);
   if (!in.ok() || !in.at_end() || offset > base_offset + header.span) {
     return absl::DataLossError("a block's columns do not add up");
   }
@@ -235,8 +236,7 @@ EncodedBlock EncodeBlock(const Headers& headers, absl::Span<const Record> record
   const Columns columns = WriteColumns(records, offsets, &raw_scratch);
   const absl::string_view raw(raw_scratch.data.get(), columns.bytes);
   const size_t compressed = Compress(codec, raw, &compressed_scratch);
-  const absl::string_view stored =
-      compressed == 0 ? raw : absl::string_view(compressed_scratch.data.get(), compressed);
+  const absl::string_view stored = compressed == 0 ? raw : absl::string_view(compressed_scratch.data.get(), compressed);
 
   EncodedBlock block;
   block.records = static_cast<uint32_t>(records.size());
@@ -280,8 +280,8 @@ absl::StatusOr<BlockHeader> ParseBlockHeader(absl::string_view value) {
     return absl::DataLossError("the checksum of a block's header is wrong");
   }
   if (header.version != kBlockVersion) {
-    return absl::FailedPreconditionError(absl::StrCat("a block has format version ", header.version,
-                                                      ", this program knows ", kBlockVersion));
+    return absl::FailedPreconditionError(
+        absl::StrCat("a block has format version ", header.version, ", this program knows ", kBlockVersion));
   }
   header.codec = static_cast<uint8_t>(p[1]);
   header.flags = static_cast<uint8_t>(p[2]);
@@ -322,8 +322,8 @@ absl::StatusOr<FetchedBatch> DecodeBlock(absl::string_view value, int64_t base_o
   const absl::string_view stored = body.substr(size_t{header.schema_bytes} + header.traceparent_bytes);
   std::shared_ptr<char[]> raw(new char[header.raw_bytes + 1]);
   NARU_RETURN_IF_ERROR(Decompress(header.codec, stored, raw.get(), header.raw_bytes));
-  NARU_RETURN_IF_ERROR(ReadColumns(header, absl::string_view(raw.get(), header.raw_bytes), base_offset, from_offset,
-                                   &batch.records));
+  NARU_RETURN_IF_ERROR(
+      ReadColumns(header, absl::string_view(raw.get(), header.raw_bytes), base_offset, from_offset, &batch.records));
   batch.next_offset = base_offset + header.span;
   batch.owner = std::move(raw);
   return batch;

@@ -74,9 +74,9 @@ struct EncodedBlock {
   int64_t max_timestamp_us = 0;
 };
 
-/// Encodes `records` as one block. `offsets`, unless empty, has each record's offset less the block's base, growing, all
-/// below `span`; without it offsets are dense and `span` is the number of records.
-/// The caller has checked the limits above. Thread-safe.
+/// Encodes `records` as one block. `offsets`, unless empty, has each record's offset less the block's base, growing,
+/// all below `span`; without it offsets are dense and `span` is the number of records. The caller has checked the
+/// limits above. Thread-safe.
 EncodedBlock EncodeBlock(const Headers& headers, absl::Span<const Record> records, absl::Span<const uint32_t> offsets,
                          uint32_t span, BlockCodec codec);
 
@@ -86,8 +86,8 @@ void StampBlock(const BlockStamp& stamp, std::string* value);
 /// Reads and checks the fixed part only. Errors: DATA_LOSS; FAILED_PRECONDITION for an unknown version or codec.
 absl::StatusOr<BlockHeader> ParseBlockHeader(absl::string_view value);
 
-/// Checks and decompresses the block at `base_offset`, and leaves out what lies before `from_offset`. next_offset is the
-/// end of the block; topic and partition are left for the caller. Errors: as ParseBlockHeader.
+/// Checks and decompresses the block at `base_offset`, and leaves out what lies before `from_offset`. next_offset is
+/// the end of the block; topic and partition are left for the caller. Errors: as ParseBlockHeader.
 absl::StatusOr<FetchedBatch> DecodeBlock(absl::string_view value, int64_t base_offset, int64_t from_offset);
 
 }  // namespace naru::event_log

@@ -62,7 +62,8 @@ TEST(Block, EverythingComesBackWithEveryCodec) {
 }
 
 TEST(Block, SparseOffsetsComeBack) {
-  const std::string value = Encode({{"a", "1", 5}, {"b", "2", 5}, {"c", "3", 5}}, BlockCodec::kLz4, {0, 7, 70'000}, 80'000);
+  const std::string value =
+      Encode({{"a", "1", 5}, {"b", "2", 5}, {"c", "3", 5}}, BlockCodec::kLz4, {0, 7, 70'000}, 80'000);
   auto batch = DecodeBlock(value, 1'000'000, 0);
   ASSERT_TRUE(batch.ok()) << batch.status();
   EXPECT_EQ(batch->records[0].offset, 1'000'000);
@@ -137,10 +138,11 @@ TEST(Block, NonsenseWithRightChecksumsIsRefused) {
   }
 }
 
-// Golden bytes: what version 1 looks like on disk, for ever. A change here needs a new version and a reader of this one.
+// Golden bytes: what version 1 looks like on disk, for ever. A change here needs a new version and a reader of this
+// one.
 TEST(Block, Version1LooksLikeThis) {
-  EncodedBlock block = EncodeBlock({"s", "t"}, std::vector<Record>{{"k", "v1", 1000}, {"", "v2", 3000, true}}, {}, 2,
-                                   BlockCodec::kLz4);
+  EncodedBlock block =
+      EncodeBlock({"s", "t"}, std::vector<Record>{{"k", "v1", 1000}, {"", "v2", 3000, true}}, {}, 2, BlockCodec::kLz4);
   StampBlock({3000, 7, 40}, &block.value);
   EXPECT_EQ(absl::BytesToHexString(block.value),
             "010002000000000002000000020000000d0000000d0000000100010000000000e803000000000000b80b00000000000011280f80"
@@ -151,11 +153,15 @@ TEST(Block, CompressedGoldenBytesCanStillBeRead) {
   const struct {
     BlockCodec codec;
     const char* hex;
-  } kGolden[] = {{BlockCodec::kLz4, "01010300000000000300000014000000510100002e000000130000000000000000401e18240a060002401e18240a0600af09220b"
-            "ccd95109010000000000000002000000000000000300000000000000eb851ae46e6172752e6576656e742e76312e4576656e74f1"
-            "05000202000204020606060500ac02757365722d310600113206007f3166697273747a0100ff14507a7a7a7a7a"}, {BlockCodec::kZstd, "010203000000000003000000140000005101000031000000130000000000000000401e18240a060002401e18240a0600791d9fa5"
-            "64481d8801000000000000000200000000000000030000000000000053e9e8fc6e6172752e6576656e742e76312e4576656e7428"
-            "b52ffd6051003d0100e0000202000204020606060500ac02757365722d31323166697273747a030028386540ae5c8509"}};
+  } kGolden[] = {
+      {BlockCodec::kLz4,
+       "01010300000000000300000014000000510100002e000000130000000000000000401e18240a060002401e18240a0600af09220b"
+       "ccd95109010000000000000002000000000000000300000000000000eb851ae46e6172752e6576656e742e76312e4576656e74f1"
+       "05000202000204020606060500ac02757365722d310600113206007f3166697273747a0100ff14507a7a7a7a7a"},
+      {BlockCodec::kZstd,
+       "010203000000000003000000140000005101000031000000130000000000000000401e18240a060002401e18240a0600791d9fa5"
+       "64481d8801000000000000000200000000000000030000000000000053e9e8fc6e6172752e6576656e742e76312e4576656e7428"
+       "b52ffd6051003d0100e0000202000204020606060500ac02757365722d31323166697273747a030028386540ae5c8509"}};
   for (const auto& golden : kGolden) {
     auto batch = DecodeBlock(absl::HexStringToBytes(golden.hex), 10, 0);
     ASSERT_TRUE(batch.ok()) << batch.status();

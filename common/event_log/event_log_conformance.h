@@ -137,7 +137,8 @@ class EventLogConformance : public ::testing::TestWithParam<MakeSubject> {
   bool IsSilent(Source* source, std::chrono::milliseconds wait = std::chrono::milliseconds(200)) {
     auto batches = source->Poll(wait, 1 << 20);
     EXPECT_TRUE(batches.ok()) << batches.status();
-    return batches.ok() && std::all_of(batches->begin(), batches->end(), [](const auto& b) { return b.records.empty(); });
+    return batches.ok() &&
+           std::all_of(batches->begin(), batches->end(), [](const auto& b) { return b.records.empty(); });
   }
 
   template <typename Condition>
@@ -186,7 +187,8 @@ TEST_P(EventLogConformance, RecordsComeBackInOrderWithAllTheirParts) {
   for (size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(read[i].key, records[i].key);
     EXPECT_EQ(read[i].value, records[i].value);
-    EXPECT_EQ(read[i].timestamp_us, records[i].timestamp_us - records[i].timestamp_us % subject_->timestamp_resolution().count());
+    EXPECT_EQ(read[i].timestamp_us,
+              records[i].timestamp_us - records[i].timestamp_us % subject_->timestamp_resolution().count());
     EXPECT_FALSE(read[i].tombstone);
     EXPECT_EQ(read[i].headers.schema, "naru.event.v1.Event");
     EXPECT_EQ(read[i].headers.traceparent, trace);
@@ -364,7 +366,8 @@ TEST_P(EventLogConformance, ReadingBeginsAtATime) {
   MakeTopic("events", 1);
   auto producer = MakeProducer();
   for (int i = 0; i < 20; ++i) {
-    ASSERT_TRUE(Append(producer.get(), "events", 0, Numbered(absl::StrCat("b", i, "-"), 5), kBaseTime + i * 1'000'000).ok());
+    ASSERT_TRUE(
+        Append(producer.get(), "events", 0, Numbered(absl::StrCat("b", i, "-"), 5), kBaseTime + i * 1'000'000).ok());
   }
   auto middle = MakeReader("events", {{0, ReadPosition::Kind::kTime, kBaseTime + 7 * 1'000'000 + 2000}});
   EXPECT_EQ(Take(middle.get(), 1)[0].value, "b7-2");
@@ -752,17 +755,23 @@ TEST_P(EventLogConformance, LocalStoreScansInOrderAndDeletesRanges) {
   for (int i = 0; i < 100; ++i) writes.push_back({"state", absl::StrCat("k", 100 + i), absl::StrCat("v", i)});
   ASSERT_TRUE(store->Write(writes, true).ok());
   std::vector<std::string> keys;
-  ASSERT_TRUE(store->Scan("state", "k110", "k113", [&](absl::string_view key, absl::string_view) {
-    keys.emplace_back(key);
-    return true;
-  }).ok());
+  ASSERT_TRUE(store
+                  ->Scan("state", "k110", "k113",
+                         [&](absl::string_view key, absl::string_view) {
+                           keys.emplace_back(key);
+                           return true;
+                         })
+                  .ok());
   EXPECT_THAT(keys, ElementsAre("k110", "k111", "k112"));
   ASSERT_TRUE(store->DeleteRange("state", "k100", "k190").ok());
   keys.clear();
-  ASSERT_TRUE(store->Scan("state", "", "", [&](absl::string_view key, absl::string_view) {
-    keys.emplace_back(key);
-    return keys.size() < 5;
-  }).ok());
+  ASSERT_TRUE(store
+                  ->Scan("state", "", "",
+                         [&](absl::string_view key, absl::string_view) {
+                           keys.emplace_back(key);
+                           return keys.size() < 5;
+                         })
+                  .ok());
   EXPECT_THAT(keys, ElementsAre("k190", "k191", "k192", "k193", "k194"));
   auto many = store->MultiGet("state", {"k191", "k100", "k199"});
   ASSERT_TRUE(many.ok());

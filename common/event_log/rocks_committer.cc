@@ -21,8 +21,8 @@ constexpr size_t kRequestOverhead = 512;
 // Bytes of keys alone (offsets, positions) that may be written although the disk is nearly full: consumers then go on,
 // and retention can free space.
 constexpr size_t kSmallWriteBytes = 64 << 10;
-// How many bytes a partition takes before its end is noted again. The note is there so that the loss of the newest table
-// is seen: nothing else would show that there was more.
+// How many bytes a partition takes before its end is noted again. The note is there so that the loss of the newest
+// table is seen: nothing else would show that there was more.
 constexpr uint64_t kEndMarkBytes = 256 << 10;
 // A batch's memory is used again unless it grew beyond this.
 constexpr size_t kKeptBatchBytes = size_t{2} << 20;
@@ -43,7 +43,8 @@ size_t CommitRequest::Bytes() const {
   for (const Append& append : appends) {
     for (const EncodedBlock& block : append.blocks) bytes += block.value.size() + sizeof(block);
   }
-  for (const LocalPut& put : local) bytes += put.key.size() + (put.value.has_value() ? put.value->size() : 0) + sizeof(put);
+  for (const LocalPut& put : local)
+    bytes += put.key.size() + (put.value.has_value() ? put.value->size() : 0) + sizeof(put);
   return bytes;
 }
 
@@ -103,8 +104,8 @@ void Committer::NoteEnds() {
     for (const auto& partition : topic->partitions) {
       // The commit thread is idle or behind this request, and the end only grows: a stale note is a low one.
       if (partition->end_offset.load() == 0) continue;
-      request->local.push_back({store_->meta(), EndKey(topic->stored_name, partition->index),
-                                EncodeNumber(partition->end_offset.load())});
+      request->local.push_back(
+          {store_->meta(), EndKey(topic->stored_name, partition->index), EncodeNumber(partition->end_offset.load())});
     }
   }
   SubmitAndWait(std::move(request)).status().IgnoreError();
@@ -163,7 +164,8 @@ absl::Status Committer::Stage(CommitRequest* request, rocksdb::WriteBatch* batch
 void Committer::StageAppend(CommitRequest::Append* append, AppendedBatch* appended, rocksdb::WriteBatch* batch) {
   Partition* partition = append->partition;
   Partition::Tail& tail = partition->tail;
-  const auto known = std::find_if(touched_.begin(), touched_.end(), [&](const auto& t) { return t.first == partition; });
+  const auto known =
+      std::find_if(touched_.begin(), touched_.end(), [&](const auto& t) { return t.first == partition; });
   if (known == touched_.end()) touched_.emplace_back(partition, tail);
   appended->base_offset = tail.next_offset;
   for (EncodedBlock& block : append->blocks) {
@@ -211,8 +213,8 @@ void Committer::GiveUp(Group* group, const absl::Status& status) {
     if (request->status.ok()) request->status = status;
   }
   for (auto& [partition, before] : touched_) {
-    // The write may be in the write-ahead log although it failed, and come back after a crash. Its offsets are therefore
-    // never given out again.
+    // The write may be in the write-ahead log although it failed, and come back after a crash. Its offsets are
+    // therefore never given out again.
     const int64_t next_offset = partition->tail.next_offset;
     partition->tail = before;
     partition->tail.next_offset = next_offset;

@@ -70,7 +70,9 @@ struct JoinedBlock {
 class Compactor {
  public:
   Compactor(RocksStore* store, Partition* partition, int64_t tombstones_before_us)
-      : store_(store), partition_(partition), tombstones_before_us_(tombstones_before_us),
+      : store_(store),
+        partition_(partition),
+        tombstones_before_us_(tombstones_before_us),
         table_(store->options().memory_budget) {}
 
   /// Cleans all blocks below `boundary`; keys below `clean_until` are known to occur once. Returns the records removed.
@@ -163,10 +165,9 @@ class Compactor {
   }
 
   absl::Status Add(const BlockPlace& place, FetchedBatch batch, JoinedBlock* joined) {
-    const bool fits = joined->bases.empty() ||
-                      (joined->batches.front().headers.schema == batch.headers.schema &&
-                       joined->bytes + place.header.raw_bytes <= kBlockTargetBytes &&
-                       place.end_offset - joined->bases.front() <= kMaxBlockRecords);
+    const bool fits = joined->bases.empty() || (joined->batches.front().headers.schema == batch.headers.schema &&
+                                                joined->bytes + place.header.raw_bytes <= kBlockTargetBytes &&
+                                                place.end_offset - joined->bases.front() <= kMaxBlockRecords);
     if (!fits) NARU_RETURN_IF_ERROR(Flush(joined));
     if (joined->bases.empty()) joined->first = place.header;
     joined->bases.push_back(place.base_offset);
@@ -223,8 +224,8 @@ class Compactor {
 bool WorthIt(RocksStore* store, Partition* partition, int64_t clean_until, int64_t now_us) {
   if (now_us - partition->last_compaction_us.load() >= kLongestPauseUs) return true;
   uint64_t dirty_from = 0;
-  const absl::StatusOr<std::optional<BlockPlace>> first = FindFirstBlock(
-      store, partition, [&](const BlockPlace& block) { return block.end_offset > clean_until; });
+  const absl::StatusOr<std::optional<BlockPlace>> first =
+      FindFirstBlock(store, partition, [&](const BlockPlace& block) { return block.end_offset > clean_until; });
   if (!first.ok() || !first->has_value()) return false;
   dirty_from = (*first)->header.bytes_before;
   const uint64_t dirty = partition->end_bytes.load() - dirty_from;

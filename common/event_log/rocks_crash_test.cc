@@ -54,7 +54,7 @@ class Witness {
     MutexLock lock(&mu_);
     return batches_;
   }
-  std::atomic<int64_t> committed_next{0};   // acknowledged offset of the mover
+  std::atomic<int64_t> committed_next{0};  // acknowledged offset of the mover
   std::atomic<int64_t> submitted_next{0};
 
  private:
@@ -132,7 +132,8 @@ void RewriteUntilFailure(EventLog* log, Witness*, uint64_t seed) {
 }
 
 // Everything in a partition; lost ranges are skipped (the caller knows what had to be there).
-std::map<int64_t, std::pair<std::string, std::string>> ReadPartition(EventLog* log, const std::string& topic, int partition) {
+std::map<int64_t, std::pair<std::string, std::string>> ReadPartition(EventLog* log, const std::string& topic,
+                                                                     int partition) {
   std::map<int64_t, std::pair<std::string, std::string>> records;
   auto reader = log->OpenReader(topic, {{partition, ReadPosition::Kind::kOffset, 0}});
   EXPECT_TRUE(reader.ok()) << reader.status();
@@ -300,7 +301,8 @@ TEST(RocksCrash, ChildThatIsKilled) {
       while (true) {
         std::vector<std::string> values;
         for (uint64_t i = 0; i <= random.Next() % 50; ++i) {
-          values.push_back(absl::StrCat(random.Next(), " ", filler.substr(random.Next() % 100'000, random.Next() % 3000)));
+          values.push_back(
+              absl::StrCat(random.Next(), " ", filler.substr(random.Next() % 100'000, random.Next() % 3000)));
         }
         std::vector<Record> records;
         for (const std::string& value : values) records.push_back({"k", value, TestLog::kNow});
@@ -342,7 +344,8 @@ TEST(RocksCrash, AcknowledgedSurvivesKill9) {
       const std::vector<std::string> words = absl::StrSplit(line, ' ');
       int partition = 0;
       int64_t offset = 0;
-      if (words.size() != 3 || !absl::SimpleAtoi(words[0], &partition) || !absl::SimpleAtoi(words[1], &offset)) continue;
+      if (words.size() != 3 || !absl::SimpleAtoi(words[0], &partition) || !absl::SimpleAtoi(words[1], &offset))
+        continue;
       acknowledged[partition][offset] = words[2];
     }
     log.Open();

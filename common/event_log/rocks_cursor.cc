@@ -23,12 +23,11 @@ rocksdb::ReadOptions LogReadOptions() {
 
 int64_t BaseOffset(rocksdb::Iterator* it) { return ParseLogKey(ToView(it->key())).value_or(0); }
 
-// How many offsets are tried one by one before larger steps are taken over an unreadable stretch. One step finds the next
-// readable block exactly; larger ones may skip a readable block between two damaged ones.
+// How many offsets are tried one by one before larger steps are taken over an unreadable stretch. One step finds the
+// next readable block exactly; larger ones may skip a readable block between two damaged ones.
 constexpr int64_t kSingleSteps = 2048;
 // How many blocks a search by time looks at one after the other; only clocks that jump make it more than one.
 constexpr int kMaxBlocksAfterSearch = 4096;
-
 
 }  // namespace
 

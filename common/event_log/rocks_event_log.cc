@@ -33,8 +33,8 @@ absl::Status CheckRecord(const Record& record, size_t index) {
 // Cuts a batch into blocks and encodes them.
 absl::StatusOr<std::vector<EncodedBlock>> EncodeBatch(const AppendBatch& batch, BlockCodec codec, size_t* total_bytes) {
   if (batch.headers.schema.size() > kMaxHeaderField || batch.headers.traceparent.size() > kMaxHeaderField) {
-    return absl::InvalidArgumentError(absl::StrCat("a header of a batch for topic ", batch.topic, " is longer than ",
-                                                   kMaxHeaderField, " bytes"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a header of a batch for topic ", batch.topic, " is longer than ", kMaxHeaderField, " bytes"));
   }
   std::vector<EncodedBlock> blocks;
   size_t first = 0;
@@ -151,8 +151,7 @@ class RocksProducer : public Producer {
   }
 
  private:
-  absl::Status Prepare(const std::vector<AppendBatch>& batches, std::vector<LocalWrite> local,
-                       CommitRequest* request) {
+  absl::Status Prepare(const std::vector<AppendBatch>& batches, std::vector<LocalWrite> local, CommitRequest* request) {
     size_t bytes = 0;
     request->appends.reserve(batches.size());
     for (const AppendBatch& batch : batches) {

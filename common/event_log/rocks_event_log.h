@@ -37,8 +37,8 @@ struct RocksEventLogOptions {
   /// Put before the topic names given by callers.
   std::string topic_prefix;
   BlockCodec codec = BlockCodec::kLz4;
-  /// Appends fail with RESOURCE_EXHAUSTED while the disk has less free space than this, so that what is already taken can
-  /// still be written out. -1: the larger of 192 MiB (the write-ahead log and 64 MiB) and 1 % of the disk.
+  /// Appends fail with RESOURCE_EXHAUSTED while the disk has less free space than this, so that what is already taken
+  /// can still be written out. -1: the larger of 192 MiB (the write-ahead log and 64 MiB) and 1 % of the disk.
   int64_t disk_reserve_bytes = -1;
   /// How often retention and compaction run by themselves; 0: only by RunMaintenance.
   std::chrono::milliseconds maintenance_interval = std::chrono::seconds(30);
@@ -49,14 +49,14 @@ struct RocksEventLogOptions {
 /// Counts since opening; for metrics and tests.
 struct RocksEventLogStats {
   int64_t appended_records = 0;
-  int64_t appended_bytes = 0;         ///< of blocks, compressed
-  int64_t commits = 0;                ///< synced writes
-  int64_t refused_appends = 0;        ///< RESOURCE_EXHAUSTED
-  int64_t damaged_ranges = 0;         ///< ranges that a reader had to skip
-  int64_t damaged_offsets = 0;        ///< offsets in them
-  int64_t dropped_unread_records = 0; ///< removed by retention before a registered group had read them
-  int64_t dropped_records = 0;        ///< removed by retention
-  int64_t compacted_records = 0;      ///< removed by compaction
+  int64_t appended_bytes = 0;          ///< of blocks, compressed
+  int64_t commits = 0;                 ///< synced writes
+  int64_t refused_appends = 0;         ///< RESOURCE_EXHAUSTED
+  int64_t damaged_ranges = 0;          ///< ranges that a reader had to skip
+  int64_t damaged_offsets = 0;         ///< offsets in them
+  int64_t dropped_unread_records = 0;  ///< removed by retention before a registered group had read them
+  int64_t dropped_records = 0;         ///< removed by retention
+  int64_t compacted_records = 0;       ///< removed by compaction
   int64_t in_flight_bytes = 0;
 };
 
@@ -65,8 +65,9 @@ class RocksEventLog : public EventLog {
  public:
   /// Opens the log, making it if the directory is empty, and mends what it can: damage never stops it, it is told in
   /// recovery_report().
-  /// Errors: FAILED_PRECONDITION when the data was written by a newer version (both are named); UNAVAILABLE when another
-  /// process has it open (its pid is named where known); INVALID_ARGUMENT for impossible options; PERMISSION_DENIED.
+  /// Errors: FAILED_PRECONDITION when the data was written by a newer version (both are named); UNAVAILABLE when
+  /// another process has it open (its pid is named where known); INVALID_ARGUMENT for impossible options;
+  /// PERMISSION_DENIED.
   static absl::StatusOr<std::unique_ptr<RocksEventLog>> Open(const RocksEventLogOptions& options);
 
   /// Thread-safe, never blocks on the disk.

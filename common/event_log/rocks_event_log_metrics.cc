@@ -38,12 +38,12 @@ RocksEventLogMetrics::RocksEventLogMetrics(RocksEventLog* log, MetricRegistry* r
   state_->registrations.push_back(registry->AddCallback(
       MetricRegistry::Kind::kGauge, "naru_event_log_in_flight_bytes", "Bytes of appends that wait for the disk.", {},
       [log] { return static_cast<double>(log->stats().in_flight_bytes); }));
-  state_->registrations.push_back(
-      registry->AddCallback(MetricRegistry::Kind::kGauge, "naru_event_log_disk_free_bytes", "Free space on the log's disk.",
-                            {}, [log] { return static_cast<double>(log->disk_free_bytes()); }));
+  state_->registrations.push_back(registry->AddCallback(MetricRegistry::Kind::kGauge, "naru_event_log_disk_free_bytes",
+                                                        "Free space on the log's disk.", {},
+                                                        [log] { return static_cast<double>(log->disk_free_bytes()); }));
   state_->registrations.push_back(registry->AddCallback(
-      MetricRegistry::Kind::kGauge, "naru_event_log_recovery_notes", "What opening and damage gave reason to report.", {},
-      [log] { return static_cast<double>(log->recovery_report().notes.size()); }));
+      MetricRegistry::Kind::kGauge, "naru_event_log_recovery_notes", "What opening and damage gave reason to report.",
+      {}, [log] { return static_cast<double>(log->recovery_report().notes.size()); }));
 }
 
 RocksEventLogMetrics::~RocksEventLogMetrics() = default;

@@ -24,20 +24,19 @@ absl::Status GroupTable::Load() {
     if (const auto name = name_of(key, MetaKind::kGroup)) groups[*name].registered = true;
     return absl::OkStatus();
   }));
-  NARU_RETURN_IF_ERROR(
-      store_->ScanMeta(MetaKind::kGroupOffset, [&](absl::string_view key, absl::string_view value) {
-        const auto name = name_of(key, MetaKind::kGroupOffset);
-        if (!name.has_value()) return absl::OkStatus();
-        const absl::StatusOr<int64_t> offset = DecodeNumber(value);
-        if (!offset.ok()) {
-          store_->AddNote(absl::StrCat("group ", name->first, " of topic ", name->second, ": ", offset.status().message()));
-          return absl::OkStatus();
-        }
-        Group& group = groups[*name];
-        group.registered = true;
-        group.committed[ParseMetaKey(key, MetaKind::kGroupOffset)->partition] = *offset;
-        return absl::OkStatus();
-      }));
+  NARU_RETURN_IF_ERROR(store_->ScanMeta(MetaKind::kGroupOffset, [&](absl::string_view key, absl::string_view value) {
+    const auto name = name_of(key, MetaKind::kGroupOffset);
+    if (!name.has_value()) return absl::OkStatus();
+    const absl::StatusOr<int64_t> offset = DecodeNumber(value);
+    if (!offset.ok()) {
+      store_->AddNote(absl::StrCat("group ", name->first, " of topic ", name->second, ": ", offset.status().message()));
+      return absl::OkStatus();
+    }
+    Group& group = groups[*name];
+    group.registered = true;
+    group.committed[ParseMetaKey(key, MetaKind::kGroupOffset)->partition] = *offset;
+    return absl::OkStatus();
+  }));
   MutexLock lock(&mu_);
   groups_ = std::move(groups);
   return absl::OkStatus();
@@ -95,11 +94,12 @@ void GroupTable::Leave(const std::string& group_name, Topic* topic, MemberId mem
 
 bool GroupTable::IsSilent(const Member& member) const {
   const int64_t now = store_->options().clock->MonotonicMicros();
-  return !member.polling && now - member.last_poll_us > std::chrono::microseconds(store_->options().member_timeout).count();
+  return !member.polling &&
+         now - member.last_poll_us > std::chrono::microseconds(store_->options().member_timeout).count();
 }
 
-// Shares the partitions out evenly among those that poll, and moves as few as possible: each keeps what it has up to its
-// share.
+// Shares the partitions out evenly among those that poll, and moves as few as possible: each keeps what it has up to
+// its share.
 void GroupTable::Rebalance(Group* group) {
   ++group->version;
   std::fill(group->target.begin(), group->target.end(), 0);
@@ -109,9 +109,8 @@ void GroupTable::Rebalance(Group* group) {
     if (!IsSilent(member)) by_owned.emplace_back(member.owned.size(), id);
   }
   if (by_owned.empty()) return;
-  std::sort(by_owned.begin(), by_owned.end(), [](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first > b.first : a.second < b.second;
-  });
+  std::sort(by_owned.begin(), by_owned.end(),
+            [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
   const size_t share = group->target.size() / by_owned.size();
   size_t with_one_more = group->target.size() % by_owned.size();
   std::map<MemberId, size_t> room;

@@ -26,8 +26,8 @@ struct MemberDuties {
   std::vector<int> assigned;  ///< now its own
 };
 
-/// Thread-safe. A partition is taken from a member only when the member has let go of it (cooperative), or has not polled
-/// for the member timeout.
+/// Thread-safe. A partition is taken from a member only when the member has let go of it (cooperative), or has not
+/// polled for the member timeout.
 class GroupTable {
  public:
   explicit GroupTable(RocksStore* store) : store_(store) {}

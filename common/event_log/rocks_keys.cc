@@ -47,8 +47,8 @@ absl::Status TakeVersion(absl::string_view* value, absl::string_view what, size_
   if (value->empty()) return absl::DataLossError(absl::StrCat("the stored ", what, " is empty"));
   const auto version = static_cast<uint8_t>((*value)[0]);
   if (version != kMetaVersion) {
-    return absl::FailedPreconditionError(absl::StrCat("the stored ", what, " has format version ", version,
-                                                      ", this program knows ", kMetaVersion));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the stored ", what, " has format version ", version, ", this program knows ", kMetaVersion));
   }
   value->remove_prefix(1);
   if (value->size() < 8 * numbers) return absl::DataLossError(absl::StrCat("the stored ", what, " is cut short"));
@@ -127,9 +127,7 @@ std::string GroupOffsetKey(absl::string_view group, absl::string_view topic, int
   PutBigEndian32(&key, static_cast<uint32_t>(partition));
   return key;
 }
-std::string ProducerKey(absl::string_view transactional_id) {
-  return MetaKey(MetaKind::kProducer, {transactional_id});
-}
+std::string ProducerKey(absl::string_view transactional_id) { return MetaKey(MetaKind::kProducer, {transactional_id}); }
 
 std::optional<MetaName> ParseMetaKey(absl::string_view key, MetaKind kind) {
   if (!absl::ConsumePrefix(&key, MetaPrefix(kind))) return std::nullopt;
@@ -195,8 +193,8 @@ absl::Status CheckName(absl::string_view what, absl::string_view name) {
   bool good = !name.empty() && name.size() <= kMaxName && name != "." && name != "..";
   for (const char c : name) good = good && (absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-');
   if (good) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(what, " name '", name.substr(0, kMaxName), "' is not 1 to ", kMaxName,
-                                                 " of A-Z a-z 0-9 . _ -"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " name '", name.substr(0, kMaxName), "' is not 1 to ", kMaxName, " of A-Z a-z 0-9 . _ -"));
 }
 
 }  // namespace naru::event_log

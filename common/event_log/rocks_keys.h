@@ -35,12 +35,12 @@ std::optional<int64_t> ParseLogKey(absl::string_view key);
 
 /// Family `meta`: version, project, kind, then names ended by NUL and numbers.
 enum class MetaKind : char {
-  kTopic = 'T',         ///< topic -> TopicConfig
-  kPartition = 'S',     ///< topic, partition -> PartitionState
-  kEnd = 'E',           ///< topic, partition -> about where the partition ends; see Committer
-  kGroup = 'R',         ///< group, topic -> empty: the group is registered
-  kGroupOffset = 'G',   ///< group, topic, partition -> next offset
-  kProducer = 'P',      ///< transactional id -> epoch
+  kTopic = 'T',        ///< topic -> TopicConfig
+  kPartition = 'S',    ///< topic, partition -> PartitionState
+  kEnd = 'E',          ///< topic, partition -> about where the partition ends; see Committer
+  kGroup = 'R',        ///< group, topic -> empty: the group is registered
+  kGroupOffset = 'G',  ///< group, topic, partition -> next offset
+  kProducer = 'P',     ///< transactional id -> epoch
 };
 std::string MetaPrefix(MetaKind kind);
 std::string TopicKey(absl::string_view topic);

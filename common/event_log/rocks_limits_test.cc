@@ -272,9 +272,10 @@ TEST_F(RocksLimits, EverythingAtOnce) {
         std::vector<std::string> values;
         for (uint64_t i = 0; i <= random.Next() % 30; ++i) values.push_back(absl::StrCat(random.Next(), random.Next()));
         std::vector<Record> records;
-        for (const std::string& value : values) records.push_back({value.substr(0, 1), value, TestLog::kNow});
-        auto result = producer->Append({{"events", t, {}, records}, {"table", 0, {}, records}},
-                                       {{"ids", values[0], "x"}});
+        for (const std::string& value : values)
+          records.push_back({absl::string_view(value).substr(0, 1), value, TestLog::kNow});
+        auto result =
+            producer->Append({{"events", t, {}, records}, {"table", 0, {}, records}}, {{"ids", values[0], "x"}});
         EXPECT_TRUE(result.ok()) << result.status();
         appended += static_cast<int64_t>(records.size());
       }

@@ -21,12 +21,12 @@ absl::StatusOr<int64_t> ApplyRetention(RocksStore* store, GroupTable* groups, Pa
 /// Removes records of a compacted topic that a later record of the same key has overtaken, and tombstones older than
 /// tombstone_retention, in all blocks but the last. Returns the records removed.
 ///
-/// Passes over the log with a bounded table of keys. Blocks are rewritten front to back, each step one atomic write, so a
-/// crash at any moment leaves the last value of each key. `force`: also when little is to be gained.
+/// Passes over the log with a bounded table of keys. Blocks are rewritten front to back, each step one atomic write, so
+/// a crash at any moment leaves the last value of each key. `force`: also when little is to be gained.
 absl::StatusOr<int64_t> CompactPartition(RocksStore* store, Partition* partition, bool force);
 
-/// Merges neighbouring small tables of a partition that is never rewritten otherwise, in powers of eight, so that a slow
-/// topic does not leave a table for each time that the busy ones filled the memory.
+/// Merges neighbouring small tables of a partition that is never rewritten otherwise, in powers of eight, so that a
+/// slow topic does not leave a table for each time that the busy ones filled the memory.
 absl::Status MergeSmallTables(RocksStore* store, Partition* partition);
 
 /// Runs all of these, now and then. Thread-safe.

@@ -114,7 +114,8 @@ TEST_F(RocksRetention, AReaderOfARemovedPositionIsToldTheRangeAndGoesOn) {
   config.name = "events";
   config.retention_time = std::chrono::hours(1);
   Configure(config);
-  Append("events", {{"k", "old", TestLog::kNow - 7200ll * 1'000'000}, {"k", "old", TestLog::kNow - 7200ll * 1'000'000}});
+  Append("events",
+         {{"k", "old", TestLog::kNow - 7200ll * 1'000'000}, {"k", "old", TestLog::kNow - 7200ll * 1'000'000}});
   auto reader = log_->OpenReader("events", {{0, ReadPosition::Kind::kOffset, 0}});
   ASSERT_TRUE(reader.ok());
   Append("events", {{"k", "young", TestLog::kNow}});
@@ -316,8 +317,8 @@ TEST_F(RocksRetention, AgreesWithASlowModel) {
         for (uint64_t i = 0; i <= random.Next() % 20; ++i) {
           const int64_t jitter = static_cast<int64_t>(random.Next() % 20'000'000) - 15'000'000;
           std::string value(random.Next() % 200, static_cast<char>('a' + random.Next() % 26));
-          added.push_back({base + static_cast<int64_t>(i), absl::StrCat("k", i), value,
-                           log.clock.NowMicros() + jitter, false});
+          added.push_back(
+              {base + static_cast<int64_t>(i), absl::StrCat("k", i), value, log.clock.NowMicros() + jitter, false});
         }
         std::vector<Record> records;
         for (const SeenRecord& r : added) {
@@ -375,8 +376,8 @@ TEST_F(RocksRetention, AgreesWithASlowModel) {
         ASSERT_TRUE(reader.ok());
         auto batches = (*reader)->Poll(milliseconds(0), 1);
         ASSERT_TRUE(batches.ok()) << batches.status();
-        const auto first = std::find_if(expected.begin(), expected.end(),
-                                        [&](const SeenRecord& r) { return r.timestamp_us >= time; });
+        const auto first =
+            std::find_if(expected.begin(), expected.end(), [&](const SeenRecord& r) { return r.timestamp_us >= time; });
         if (first == expected.end()) {
           EXPECT_TRUE(batches->empty());
         } else {
@@ -411,8 +412,8 @@ TEST_F(RocksRetention, CompactionKeepsExactlyTheLastValues) {
         std::vector<SeenRecord> added;
         for (uint64_t i = 0; i <= random.Next() % 30; ++i) {
           const bool tombstone = random.Next() % 5 == 0;
-          added.push_back({0, absl::StrCat("k", random.Next() % keys), tombstone ? "" : absl::StrCat("v", random.Next()),
-                           log.clock.NowMicros(), tombstone});
+          added.push_back({0, absl::StrCat("k", random.Next() % keys),
+                           tombstone ? "" : absl::StrCat("v", random.Next()), log.clock.NowMicros(), tombstone});
         }
         std::vector<Record> records;
         for (const SeenRecord& r : added) records.push_back({r.key, r.value, r.timestamp_us, r.tombstone});

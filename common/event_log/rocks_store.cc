@@ -168,8 +168,7 @@ absl::StatusOr<std::unique_ptr<Topic>> RocksStore::MakeTopic(const TopicConfig& 
 absl::Status RocksStore::LoadPartition(Partition* partition) {
   const std::string& topic = partition->topic->stored_name;
   std::string value;
-  const rocksdb::Status found =
-      db()->Get(rocksdb::ReadOptions(), meta_, PartitionKey(topic, partition->index), &value);
+  const rocksdb::Status found = db()->Get(rocksdb::ReadOptions(), meta_, PartitionKey(topic, partition->index), &value);
   if (!found.ok() && !found.IsNotFound() && !found.IsCorruption()) return rocks::FromRocks(found, "reading partition");
   PartitionState state;
   if (found.ok()) {
@@ -208,8 +207,7 @@ absl::Status RocksStore::LoadPartition(Partition* partition) {
 }
 
 absl::Status RocksStore::SkipLostTail(Partition* partition) {
-  const auto lost =
-      lost_.find(LogFamily(partition->topic->stored_name, partition->index, partition->topic->compacted));
+  const auto lost = lost_.find(LogFamily(partition->topic->stored_name, partition->index, partition->topic->compacted));
   // What lies below the end is there after all: compaction had only written it anew.
   Partition::Tail& tail = partition->tail;
   if (lost == lost_.end() || lost->second.to <= tail.next_offset) return absl::OkStatus();
@@ -305,8 +303,8 @@ absl::StatusOr<Topic*> RocksStore::FindTopic(const std::string& name) {
 absl::StatusOr<Partition*> RocksStore::FindPartition(const std::string& topic, int partition) {
   NARU_ASSIGN_OR_RETURN(Topic * found, FindTopic(topic));
   if (partition < 0 || partition >= static_cast<int>(found->partitions.size())) {
-    return absl::InvalidArgumentError(absl::StrCat("topic ", topic, " has partitions 0 to ",
-                                                   found->partitions.size() - 1, ", not ", partition));
+    return absl::InvalidArgumentError(
+        absl::StrCat("topic ", topic, " has partitions 0 to ", found->partitions.size() - 1, ", not ", partition));
   }
   return found->partitions[static_cast<size_t>(partition)].get();
 }
@@ -380,8 +378,8 @@ absl::Status RocksStore::UpdatePartitionState(Partition* partition,
   MutexLock lock(&partition->state_mu);
   PartitionState state = partition->state;
   change(&state);
-  NARU_RETURN_IF_ERROR(WriteMeta(
-      {{PartitionKey(partition->topic->stored_name, partition->index), EncodePartitionState(state)}}));
+  NARU_RETURN_IF_ERROR(
+      WriteMeta({{PartitionKey(partition->topic->stored_name, partition->index), EncodePartitionState(state)}}));
   partition->state = state;
   return absl::OkStatus();
 }
@@ -399,10 +397,11 @@ absl::Status RocksStore::CheckDisk() const {
   ErrorDetails details;
   details.reason = "DISK_NEARLY_FULL";
   details.retry_after = std::chrono::seconds(5);
-  return MakeError(absl::StatusCode::kResourceExhausted,
-                   absl::StrCat("the disk of ", options_.path, " has ", free / kMiB, " MiB free, less than the reserve of ",
-                                disk_reserve_bytes_ / kMiB, " MiB; free some space, writing then resumes by itself"),
-                   std::move(details));
+  return MakeError(
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat("the disk of ", options_.path, " has ", free / kMiB, " MiB free, less than the reserve of ",
+                   disk_reserve_bytes_ / kMiB, " MiB; free some space, writing then resumes by itself"),
+      std::move(details));
 }
 
 void RocksStore::AddNote(std::string note) {

@@ -105,8 +105,9 @@ class RocksStore {
   absl::StatusOr<Partition*> FindPartition(const std::string& topic, int partition);
   std::vector<Topic*> Topics();
 
-  /// Writes a batch; every write of the log goes through here. After an error of the disk RocksDB refuses all writes: this
-  /// resumes it as soon as there is room, and tries again. Callers have checked the disk if they are to be refused early.
+  /// Writes a batch; every write of the log goes through here. After an error of the disk RocksDB refuses all writes:
+  /// this resumes it as soon as there is room, and tries again. Callers have checked the disk if they are to be refused
+  /// early.
   absl::Status Write(rocksdb::WriteBatch* batch, bool sync, absl::string_view what);
   /// OK, or why the last write failed.
   absl::Status WriteHealth() const;

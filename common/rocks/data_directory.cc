@@ -22,10 +22,17 @@ namespace {
 absl::Status FromErrno(int error, absl::string_view what) {
   const std::string message = absl::StrCat(what, ": ", std::strerror(error));
   switch (error) {
-    case ENOENT: return absl::NotFoundError(message);
-    case EACCES: case EPERM: case EROFS: return absl::PermissionDeniedError(message);
-    case ENOSPC: case EDQUOT: return MakeError(absl::StatusCode::kResourceExhausted, "DISK_FULL", message);
-    default: return absl::InternalError(message);
+    case ENOENT:
+      return absl::NotFoundError(message);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::PermissionDeniedError(message);
+    case ENOSPC:
+    case EDQUOT:
+      return MakeError(absl::StatusCode::kResourceExhausted, "DISK_FULL", message);
+    default:
+      return absl::InternalError(message);
   }
 }
 
@@ -79,23 +86,22 @@ absl::StatusOr<int> Lock(const std::string& directory) {
 
 // Returns the version, or 0 when the file says nothing.
 absl::StatusOr<int> ParseFormat(const std::string& path, absl::string_view text, const DirectoryFormat& format) {
-  const std::vector<std::string> words =
-      absl::StrSplit(absl::StripAsciiWhitespace(text), ' ', absl::SkipWhitespace());
+  const std::vector<std::string> words = absl::StrSplit(absl::StripAsciiWhitespace(text), ' ', absl::SkipWhitespace());
   if (words.empty()) return 0;
   int version = 0;
   if (words.size() != 3 || words[0] != "naru" || !absl::SimpleAtoi(words[2], &version) || version < 1) {
-    return absl::DataLossError(absl::StrCat(path, " says '", text.substr(0, 80), "', expected 'naru ", format.name, " ",
-                                            format.version, "'"));
+    return absl::DataLossError(
+        absl::StrCat(path, " says '", text.substr(0, 80), "', expected 'naru ", format.name, " ", format.version, "'"));
   }
   if (words[1] != format.name) {
     return MakeError(absl::StatusCode::kFailedPrecondition, "OTHER_FORMAT",
                      absl::StrCat(path, " says that the directory holds ", words[1], ", not ", format.name));
   }
   if (version > format.version) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, "NEWER_FORMAT",
-                     absl::StrCat(path, ": the data has format version ", version,
-                                  ", this program knows only up to version ", format.version,
-                                  "; use the program that wrote it, or a newer one"));
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition, "NEWER_FORMAT",
+        absl::StrCat(path, ": the data has format version ", version, ", this program knows only up to version ",
+                     format.version, "; use the program that wrote it, or a newer one"));
   }
   return version;
 }

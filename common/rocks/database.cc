@@ -38,7 +38,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(DatabaseOptions options
   std::unique_ptr<Database> database(new Database(std::move(options)));
   std::error_code error;
   fs::create_directories(database->options_.path, error);
-  if (error) return absl::PermissionDeniedError(absl::StrCat("making ", database->options_.path, ": ", error.message()));
+  if (error)
+    return absl::PermissionDeniedError(absl::StrCat("making ", database->options_.path, ": ", error.message()));
   NARU_RETURN_IF_ERROR(database->OpenOrMend());
   NARU_RETURN_IF_ERROR(database->ReplayWals());
   NARU_RETURN_IF_ERROR(database->WriteFamiliesFile());
@@ -116,8 +117,7 @@ absl::Status Database::EnsureFamilies(const std::vector<std::string>& families) 
     }
     for (const auto& [use, names] : missing) {
       std::vector<rocksdb::ColumnFamilyHandle*> handles;
-      const rocksdb::Status status =
-          db_->CreateColumnFamilies(MakeFamilyOptions(use, memory_), names, &handles);
+      const rocksdb::Status status = db_->CreateColumnFamilies(MakeFamilyOptions(use, memory_), names, &handles);
       for (size_t i = 0; i < handles.size(); ++i) families_[names[i]] = handles[i];
       if (!status.ok()) return FromRocks(status, absl::StrCat("making column family ", names[handles.size()]));
     }

@@ -19,8 +19,8 @@
 namespace naru::rocks {
 
 struct DatabaseOptions {
-  /// RocksDB's directory. Beside it: `<path>.families` (names of the column families by number), `<path>.damaged/` (what
-  /// was cut off or thrown away, at most kMaxDamagedBytes, oldest first out), `<path>.replay/` (while mending).
+  /// RocksDB's directory. Beside it: `<path>.families` (names of the column families by number), `<path>.damaged/`
+  /// (what was cut off or thrown away, at most kMaxDamagedBytes, oldest first out), `<path>.replay/` (while mending).
   std::string path;
   rocksdb::Env* env = nullptr;  ///< borrowed; null: the machine's
   size_t memtable_bytes = size_t{32} << 20;
@@ -39,10 +39,10 @@ inline constexpr int kMaxFamilies = 2048;
 /// Thread-safe.
 class Database {
  public:
-  /// Opens or makes the database. Damage is mended: a torn tail of the write-ahead log is cut; damage inside it ends the
-  /// log there; a missing or damaged CURRENT or MANIFEST is rebuilt from the tables and the log; an unreadable table is
-  /// put aside. What was done is in notes().
-  /// Errors: as the disk gives them (PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE), never DATA_LOSS.
+  /// Opens or makes the database. Damage is mended: a torn tail of the write-ahead log is cut; damage inside it ends
+  /// the log there; a missing or damaged CURRENT or MANIFEST is rebuilt from the tables and the log; an unreadable
+  /// table is put aside. What was done is in notes(). Errors: as the disk gives them (PERMISSION_DENIED,
+  /// RESOURCE_EXHAUSTED, UNAVAILABLE), never DATA_LOSS.
   static absl::StatusOr<std::unique_ptr<Database>> Open(DatabaseOptions options);
 
   /// Closes without writing the memory out (the write-ahead log has it); call Flush first for a quick next start.

@@ -158,8 +158,8 @@ absl::StatusOr<Database::Books> Database::FindBooks() {
       !ListNumbered(options_.path, "", ".sst").empty() || !ListWals(options_.path).empty() || !manifests.empty();
   if (!has_data && !text.ok()) return Books::kNone;
   if (manifests.empty()) return Books::kLost;
-  // The newest MANIFEST is the one that was in use; were it a half-written successor, opening would fail and the database
-  // be rebuilt from its tables.
+  // The newest MANIFEST is the one that was in use; were it a half-written successor, opening would fail and the
+  // database be rebuilt from its tables.
   const std::string name = fs::path(manifests.back().path).filename().string();
   notes_.push_back(absl::StrCat("CURRENT was missing or damaged; it names ", name, " again"));
   NARU_RETURN_IF_ERROR(WriteFileAtomically(current, absl::StrCat(name, "\n")));
@@ -234,13 +234,13 @@ absl::Status Database::Rebuild(const std::string& why) {
   if (descriptors.empty()) {
     descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName, MakeFamilyOptions(FamilyUse::kKeyed, memory_));
   }
-  rocksdb::Status status = rocksdb::RepairDB(options_.path, db_options, descriptors,
-                                             MakeFamilyOptions(FamilyUse::kKeyed, memory_));
+  rocksdb::Status status =
+      rocksdb::RepairDB(options_.path, db_options, descriptors, MakeFamilyOptions(FamilyUse::kKeyed, memory_));
   const std::string lost = absl::StrCat(options_.path, "/lost");
   for (const NumberedFile& table : ListNumbered(lost, "", ".sst")) {
     const std::string name = fs::path(table.path).filename().string();
-    notes_.push_back(absl::StrCat("table ", name, " could not be read and was put aside (", fs::file_size(table.path, error),
-                                  " bytes)"));
+    notes_.push_back(absl::StrCat("table ", name, " could not be read and was put aside (",
+                                  fs::file_size(table.path, error), " bytes)"));
     KeepDamaged(table.path, 0, name);
   }
   fs::remove_all(lost, error);
@@ -291,8 +291,9 @@ absl::Status Database::ReplayWals() {
     if (!status.ok()) return FromRocks(status, absl::StrCat("replaying ", wal.path));
   }
   NARU_RETURN_IF_ERROR(Flush());
-  notes_.push_back(absl::StrCat("replayed ", replayed, " writes from the write-ahead log",
-                                skipped > 0 ? absl::StrCat("; ", skipped, " keys of unknown families were left out") : ""));
+  notes_.push_back(
+      absl::StrCat("replayed ", replayed, " writes from the write-ahead log",
+                   skipped > 0 ? absl::StrCat("; ", skipped, " keys of unknown families were left out") : ""));
   // Renamed first: a removal cut short must not look like a replay still to be done.
   const std::string done = Sibling("replayed");
   std::error_code error;

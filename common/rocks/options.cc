@@ -80,9 +80,9 @@ rocksdb::DBOptions MakeDatabaseOptions(rocksdb::Env* env, const SharedMemory& me
   // time: no family is ahead of another (offsets ahead of records, ids ahead of events).
   options.atomic_flush = true;
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
-  options.max_background_jobs = 2;   // one flush, one compaction: the machine belongs to the services
-  options.max_open_files = 512;      // bounds the memory of open tables, about 10 KiB each
-  options.bytes_per_sync = kMiB;     // no burst of dirty pages when a table is finished
+  options.max_background_jobs = 2;  // one flush, one compaction: the machine belongs to the services
+  options.max_open_files = 512;     // bounds the memory of open tables, about 10 KiB each
+  options.bytes_per_sync = kMiB;    // no burst of dirty pages when a table is finished
   options.keep_log_file_num = 1;
   options.max_manifest_file_size = 4 * kMiB;
   options.stats_dump_period_sec = 0;
@@ -103,14 +103,16 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(FamilyUse use, const SharedMemory
   options.max_write_buffer_number = 3;    // a disk slower than the writers then stops these, before memory doubles
   options.ttl = 0;                        // never rewrite a table because of its age
   options.periodic_compaction_seconds = 0;
-  // Tables waiting to be moved down never stop writers: whoever reads keyed families would rather read a few more tables.
+  // Tables waiting to be moved down never stop writers: whoever reads keyed families would rather read a few more
+  // tables.
   options.level0_slowdown_writes_trigger = 1 << 20;
   options.level0_stop_writes_trigger = 1 << 20;
   options.soft_pending_compaction_bytes_limit = 0;
   options.hard_pending_compaction_bytes_limit = 0;
   if (use == FamilyUse::kGrowing) {
     options.compression = rocksdb::kNoCompression;
-    // Two levels: a flushed table does not overlap those below it, so it is moved down by name, and level 1 has no limit.
+    // Two levels: a flushed table does not overlap those below it, so it is moved down by name, and level 1 has no
+    // limit.
     options.num_levels = 2;
     options.level0_file_num_compaction_trigger = 2;
     options.level_compaction_dynamic_level_bytes = false;

@@ -11,7 +11,8 @@ namespace naru::rocks {
 
 /// What a column family is for.
 enum class FamilyUse {
-  /// Keys only grow and values are large and compressed already: tables are moved down, never rewritten (write-ahead log
+  /// Keys only grow and values are large and compressed already: tables are moved down, never rewritten (write-ahead
+  /// log
   /// and table: each byte is written twice), and old ones are dropped as files.
   kGrowing,
   /// Keys are written again, deleted and looked up: compressed, with a filter.

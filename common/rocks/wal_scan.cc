@@ -15,7 +15,8 @@
 namespace naru::rocks {
 namespace {
 
-// RocksDB's log format: blocks of 32 KiB; in them fragments of {masked crc32c, length, type}, which cover type and data.
+// RocksDB's log format: blocks of 32 KiB; in them fragments of {masked crc32c, length, type}, which cover type and
+// data.
 constexpr size_t kBlockBytes = 32 << 10;
 constexpr size_t kFragmentHeader = 7;
 constexpr size_t kBatchHeader = 12;  // sequence, count

@@ -23,9 +23,9 @@ struct WalWrite {
 /// What a file holds.
 struct WalScan {
   uint64_t file_bytes = 0;
-  uint64_t good_bytes = 0;        ///< from the start: whole, unharmed writes
-  uint64_t first_sequence = 0;    ///< of the first good write; 0 when there is none
-  uint64_t next_sequence = 0;     ///< after the last good write; 0 when there is none
+  uint64_t good_bytes = 0;      ///< from the start: whole, unharmed writes
+  uint64_t first_sequence = 0;  ///< of the first good write; 0 when there is none
+  uint64_t next_sequence = 0;   ///< after the last good write; 0 when there is none
   int64_t good_writes = 0;
   int64_t writes_after_damage = 0;  ///< readable ones after good_bytes; 0 with good_bytes < file_bytes: a torn tail
 };

@@ -86,8 +86,8 @@ struct Corpus {
         std::string value = absl::StrFormat(
             "\n\x10%016x\x12\x03web\x1a%s\"\x08u%07d2\x14%014d*{\"menu\":\"ecopoint%d\",\"age\":%d,\"gender\":\"%c\","
             "\"region\":\"Seoul\",\"member_id\":\"m%06d\",\"session\":\"%08x\"}",
-            random.Next(), kTypes[random.Next() % 4], static_cast<int>(random.Next() % 100'000),
-            1'700'000'000'000 + i, static_cast<int>(random.Next() % 3), static_cast<int>(random.Next() % 60),
+            random.Next(), kTypes[random.Next() % 4], static_cast<int>(random.Next() % 100'000), 1'700'000'000'000 + i,
+            static_cast<int>(random.Next() % 3), static_cast<int>(random.Next() % 60),
             random.Next() % 2 == 0 ? 'f' : 'm', static_cast<int>(random.Next() % 100'000),
             static_cast<uint32_t>(random.Next()));
         value.resize(162, ' ');
@@ -97,8 +97,8 @@ struct Corpus {
       for (int i = 0; i < flags.batch; ++i) batch_keys.push_back(absl::StrFormat("u%07d", random.Next() % 100'000));
       std::vector<Record>& batch_records = records.emplace_back();
       for (int i = 0; i < flags.batch; ++i) {
-        batch_records.push_back({batch_keys[static_cast<size_t>(i)], batch[static_cast<size_t>(i)],
-                                 1'700'000'000'000'000 + b});
+        batch_records.push_back(
+            {batch_keys[static_cast<size_t>(i)], batch[static_cast<size_t>(i)], 1'700'000'000'000'000 + b});
       }
     }
   }
@@ -226,7 +226,9 @@ int Main(const Flags& flags) {
     latencies.insert(latencies.end(), caller->latencies_ms.begin(), caller->latencies_ms.end());
   }
   std::sort(latencies.begin(), latencies.end());
-  const auto percentile = [&](double p) { return latencies[static_cast<size_t>(p * static_cast<double>(latencies.size() - 1))]; };
+  const auto percentile = [&](double p) {
+    return latencies[static_cast<size_t>(p * static_cast<double>(latencies.size() - 1))];
+  };
   const int64_t records = batches * flags.batch * flags.callers;
   const RocksEventLogStats stats = log->stats();
   int64_t read_records = 0;
@@ -238,17 +240,18 @@ int Main(const Flags& flags) {
   const double close_seconds = Seconds(close_start);
   const int64_t written = BytesWritten() - written_before;
   log = OpenLog(flags, &open_again);
-  std::printf("{\"append_per_s\":%.0f,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.1f,\"cpu_s\":%.2f,\"wall_s\":%.2f,"
-              "\"records_per_sync\":%.0f,\"compression\":%.2f,\"write_amplification\":%.2f,\"read_per_s\":%.0f,"
-              "\"open_empty_ms\":%.1f,\"open_again_ms\":%.1f,\"close_ms\":%.1f,\"idle_mib\":%.1f,\"busy_mib\":%.1f,"
-              "\"peak_mib\":%.1f,\"disk_mib\":%.1f}\n",
-              static_cast<double>(records) / append_seconds, percentile(0.5), percentile(0.99), latencies.back(),
-              cpu(after) - cpu(before), append_seconds, static_cast<double>(records) / static_cast<double>(stats.commits),
-              static_cast<double>(records) * 170 / static_cast<double>(stats.appended_bytes),
-              static_cast<double>(written) / static_cast<double>(stats.appended_bytes),
-              static_cast<double>(read_records) / read_seconds, open_empty * 1e3, open_again * 1e3, close_seconds * 1e3,
-              static_cast<double>(idle_kib) / 1024, static_cast<double>(busy_kib) / 1024,
-              static_cast<double>(peak_kib) / 1024, static_cast<double>(DirectoryBytes(flags.dir)) / 1048576);
+  std::printf(
+      "{\"append_per_s\":%.0f,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.1f,\"cpu_s\":%.2f,\"wall_s\":%.2f,"
+      "\"records_per_sync\":%.0f,\"compression\":%.2f,\"write_amplification\":%.2f,\"read_per_s\":%.0f,"
+      "\"open_empty_ms\":%.1f,\"open_again_ms\":%.1f,\"close_ms\":%.1f,\"idle_mib\":%.1f,\"busy_mib\":%.1f,"
+      "\"peak_mib\":%.1f,\"disk_mib\":%.1f}\n",
+      static_cast<double>(records) / append_seconds, percentile(0.5), percentile(0.99), latencies.back(),
+      cpu(after) - cpu(before), append_seconds, static_cast<double>(records) / static_cast<double>(stats.commits),
+      static_cast<double>(records) * 170 / static_cast<double>(stats.appended_bytes),
+      static_cast<double>(written) / static_cast<double>(stats.appended_bytes),
+      static_cast<double>(read_records) / read_seconds, open_empty * 1e3, open_again * 1e3, close_seconds * 1e3,
+      static_cast<double>(idle_kib) / 1024, static_cast<double>(busy_kib) / 1024, static_cast<double>(peak_kib) / 1024,
+      static_cast<double>(DirectoryBytes(flags.dir)) / 1048576);
   log.reset();
   std::filesystem::remove_all(flags.dir, error);
   return 0;
@@ -262,13 +265,20 @@ int main(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
     const int64_t number = std::atoll(argv[i + 1]);
-    if (name == "--dir") flags.dir = argv[i + 1];
-    else if (name == "--records") flags.records = number;
-    else if (name == "--callers") flags.callers = static_cast<int>(number);
-    else if (name == "--batch") flags.batch = static_cast<int>(number);
-    else if (name == "--in_flight") flags.in_flight = static_cast<int>(number);
-    else if (name == "--partitions") flags.partitions = static_cast<int>(number);
-    else if (name == "--open_only") flags.open_only = number != 0;
+    if (name == "--dir")
+      flags.dir = argv[i + 1];
+    else if (name == "--records")
+      flags.records = number;
+    else if (name == "--callers")
+      flags.callers = static_cast<int>(number);
+    else if (name == "--batch")
+      flags.batch = static_cast<int>(number);
+    else if (name == "--in_flight")
+      flags.in_flight = static_cast<int>(number);
+    else if (name == "--partitions")
+      flags.partitions = static_cast<int>(number);
+    else if (name == "--open_only")
+      flags.open_only = number != 0;
     else {
       std::fprintf(stderr, "unknown flag %s; see the top of event_log_bench.cc\n", name.c_str());
       return 2;
