@@ -186,6 +186,8 @@ class ImportCalls::Call : public grpc::ServerBidiReactor<v1::ImportEventsRequest
     options.source = start.source();
     options.file_name = start.file_name();
     options.compression = CompressionOf(start.compression());
+    // On Kafka each batch is a transaction, which takes its 15 ms however small it is.
+    if (calls_.dependencies.log->local_store() == nullptr) options.block = {kMaxBatchEvents, kMaxBatchBytes - (1 << 20)};
     auto run = std::make_unique<ImportRun>(
         calls_.dependencies, &calls_.gate, std::move(options), [this](ImportProgress progress) { Progress(std::move(progress)); },
         [this](absl::Status status, ImportProgress progress) { RunDone(std::move(status), std::move(progress)); });

@@ -98,8 +98,6 @@ struct ImportRun::State {
 
   // Only of the submitting thread.
   std::string timeline;        ///< of what is new; empty: nothing was yet
-  bool timeline_ended = false;
-  int64_t timeline_events = 0;
   std::string known_timeline;  ///< of the last lines that the ledger knew
   std::chrono::steady_clock::time_point last_progress = std::chrono::steady_clock::now();
 
@@ -300,7 +298,6 @@ void ImportRun::State::TakeBatch(std::shared_ptr<ParsedBatch> batch) {
     known_timeline = batch->known_timeline;
   } else {
     ChooseTimeline(*batch);
-    timeline_events += static_cast<int64_t>(batch->events.size());
   }
   if (!WaitForRoom(batch->after_all ? 0 : options.max_batches_in_flight - 1)) return;
   Send(std::move(batch));
