@@ -246,67 +246,66 @@ TEST_F(RocksLimits, CountersAreServedAsMetrics) {
   EXPECT_THAT(registry.Scrape(), HasSubstr("naru_event_log_damaged_ranges_total 0"));
 }
 
-TEST_F(RocksLimits, EverythingAtOnce) {
-  log_.options.maintenance_interval = milliseconds(5);
-  log_.options.memory_budget = size_t{16} << 20;
-  log_.Open();
-  TopicConfig config;
-  config.name = "events";
-  config.partitions = 2;
-  config.retention_bytes = 200'000;
-  ASSERT_TRUE(log_->CreateTopic(config).ok());
-  config.name = "table";
-  config.partitions = 1;
-  config.compacted = true;
-  config.retention_bytes = 0;
-  ASSERT_TRUE(log_->CreateTopic(config).ok());
-  ASSERT_TRUE(log_->local_store()->EnsureFamily("ids").ok());
-  std::atomic<bool> stop{false};
-  std::atomic<int64_t> appended{0}, read{0}, consumed{0};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 2; ++t) {
-    threads.emplace_back([&, t] {
-      auto producer = *log_->OpenProducer({absl::StrCat("writer-", t)});
-      SeededRandom random(static_cast<uint64_t>(t));
-      while (!stop) {
-        std::vector<std::string> values;
-        for (uint64_t i = 0; i <= random.Next() % 30; ++i) values.push_back(absl::StrCat(random.Next(), random.Next()));
-        std::vector<Record> records;
-        for (const std::string& value : values)
-          records.push_back({absl::string_view(value).substr(0, 1), value, TestLog::kNow});
-        auto result =
-            producer->Append({{"events", t, {}, records}, {"table", 0, {}, records}}, {{"ids", values[0], "x"}});
-        EXPECT_TRUE(result.ok()) << result.status();
-        appended += static_cast<int64_t>(records.size());
-      }
-    });
+// Appenders, readers, groups that come and go, retention, compaction and new topics, all at the same time.
+class RocksEverythingAtOnce : public RocksLimits {
+ protected:
+  void SetUp() override {
+    log_.options.maintenance_interval = milliseconds(5);
+    log_.options.memory_budget = size_t{16} << 20;
+    log_.Open();
+    TopicConfig config;
+    config.name = "events";
+    config.partitions = 2;
+    config.retention_bytes = 200'000;
+    ASSERT_TRUE(log_->CreateTopic(config).ok());
+    config.name = "table";
+    config.partitions = 1;
+    config.compacted = true;
+    config.retention_bytes = 0;
+    ASSERT_TRUE(log_->CreateTopic(config).ok());
+    ASSERT_TRUE(log_->local_store()->EnsureFamily("ids").ok());
   }
-  threads.emplace_back([&] {
+
+  void AppendUntilStopped(int partition) {
+    auto producer = *log_->OpenProducer({absl::StrCat("writer-", partition)});
+    SeededRandom random(static_cast<uint64_t>(partition));
+    while (!stop_) {
+      std::vector<std::string> values;
+      for (uint64_t i = 0; i <= random.Next() % 30; ++i) values.push_back(absl::StrCat(random.Next(), random.Next()));
+      std::vector<Record> records;
+      for (const std::string& value : values) {
+        records.push_back({absl::string_view(value).substr(0, 1), value, TestLog::kNow});
+      }
+      auto result =
+          producer->Append({{"events", partition, {}, records}, {"table", 0, {}, records}}, {{"ids", values[0], "x"}});
+      EXPECT_TRUE(result.ok()) << result.status();
+      appended_ += static_cast<int64_t>(records.size());
+    }
+  }
+
+  void ReadUntilStopped() {
     auto reader = *log_->OpenReader("events", {{0, ReadPosition::Kind::kOffset, 0}, {1, ReadPosition::Kind::kEnd, 0}});
-    while (!stop) {
+    while (!stop_) {
       auto batches = reader->Poll(milliseconds(10), 50'000);
       EXPECT_TRUE(batches.ok() || absl::IsOutOfRange(batches.status())) << batches.status();
-      if (batches.ok()) read += static_cast<int64_t>(batches->size());
+      if (batches.ok()) read_ += static_cast<int64_t>(batches->size());
     }
-  });
-  for (int m = 0; m < 2; ++m) {
-    threads.emplace_back([&] {
-      auto producer = *log_->OpenProducer({});
-      while (!stop) {
-        auto consumer = *log_->OpenConsumer("team", "table", {});
-        for (int i = 0; i < 20 && !stop; ++i) {
-          auto batches = consumer->Poll(milliseconds(2), 50'000);
-          EXPECT_TRUE(batches.ok()) << batches.status();
-          if (batches.ok()) consumed += static_cast<int64_t>(batches->size());
-        }
-      }
-    });
   }
-  threads.emplace_back([&] {
-    for (int i = 0; !stop; ++i) {
-      TopicConfig more;
-      more.name = absl::StrCat("extra-", i % 5);
-      EXPECT_TRUE(log_->CreateTopic(more).ok());
+
+  void ConsumeUntilStopped() {
+    while (!stop_) {
+      auto consumer = *log_->OpenConsumer("team", "table", {});
+      for (int i = 0; i < 20 && !stop_; ++i) {
+        auto batches = consumer->Poll(milliseconds(2), 50'000);
+        EXPECT_TRUE(batches.ok()) << batches.status();
+        if (batches.ok()) consumed_ += static_cast<int64_t>(batches->size());
+      }
+    }
+  }
+
+  void DisturbUntilStopped() {
+    for (int i = 0; !stop_; ++i) {
+      MakeTopic(absl::StrCat("extra-", i % 5));
       EXPECT_TRUE(log_->DescribeTopic("events").ok());
       EXPECT_TRUE(log_->RunMaintenance().ok());
       EXPECT_TRUE(log_->Health().ok());
@@ -314,12 +313,23 @@ TEST_F(RocksLimits, EverythingAtOnce) {
       log_->recovery_report();
       std::this_thread::sleep_for(milliseconds(1));
     }
-  });
-  testing::WaitUntil([&] { return appended > 20'000 && read > 50 && consumed > 50; }, std::chrono::seconds(5));
-  stop = true;
+  }
+
+  std::atomic<bool> stop_{false};
+  std::atomic<int64_t> appended_{0}, read_{0}, consumed_{0};
+};
+
+TEST_F(RocksEverythingAtOnce, NothingFails) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) threads.emplace_back([this, t] { AppendUntilStopped(t); });
+  threads.emplace_back([this] { ReadUntilStopped(); });
+  for (int t = 0; t < 2; ++t) threads.emplace_back([this] { ConsumeUntilStopped(); });
+  threads.emplace_back([this] { DisturbUntilStopped(); });
+  testing::WaitUntil([&] { return appended_ > 20'000 && read_ > 50 && consumed_ > 50; }, std::chrono::seconds(5));
+  stop_ = true;
   for (std::thread& thread : threads) thread.join();
-  EXPECT_GT(appended, 0);
-  EXPECT_GT(read, 0);
+  EXPECT_GT(appended_, 0);
+  EXPECT_GT(read_, 0);
   EXPECT_EQ(log_->stats().damaged_ranges, 0);
 }
 

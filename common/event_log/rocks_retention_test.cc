@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -294,173 +295,240 @@ class RetentionModel {
   }
 };
 
+// A log and its model, taken through the same random steps.
+class RetentionRun {
+ public:
+  explicit RetentionRun(uint64_t seed) : random_(seed) {
+    config_.name = "events";
+    config_.retention_time = std::chrono::seconds(100);
+    config_.retention_bytes = 20'000;
+    Open();
+    EXPECT_TRUE(log_->CreateTopic(config_).ok());
+  }
+
+  void Step() {
+    const uint64_t choice = random_.Next() % 100;
+    if (choice < 60) return Append();
+    if (choice < 70) return log_.clock.Advance(microseconds(random_.Next() % 30'000'000));
+    if (choice < 80) return Commit();
+    if (choice < 84) return Reconfigure();
+    if (choice < 87) return Reopen();
+    Maintain();
+    CheckRecords();
+    CheckReadingFromATime();
+  }
+
+ private:
+  void Open() {
+    log_.Open();
+    producer_ = *log_->OpenProducer({"model-1"});
+  }
+
+  void Append() {
+    std::vector<SeenRecord> added;
+    const int64_t base = model_.end();
+    for (uint64_t i = 0; i <= random_.Next() % 20; ++i) {
+      const int64_t jitter = static_cast<int64_t>(random_.Next() % 20'000'000) - 15'000'000;
+      std::string value(random_.Next() % 200, static_cast<char>('a' + random_.Next() % 26));
+      added.push_back(
+          {base + static_cast<int64_t>(i), absl::StrCat("k", i), value, log_.clock.NowMicros() + jitter, false});
+    }
+    std::vector<Record> records;
+    for (const SeenRecord& r : added) {
+      records.push_back({r.key, r.value, r.timestamp_us});
+      running_max_ = std::max(running_max_, r.timestamp_us);
+    }
+    const int64_t before = log_->DescribeTopic("events")->size_bytes;
+    auto result = producer_->Append({AppendBatch{"events", 0, {}, records}});
+    ASSERT_TRUE(result.ok()) << result.status();
+    ASSERT_EQ((*result)[0].base_offset, base);
+    const int64_t bytes = log_->DescribeTopic("events")->size_bytes - before;
+    model_.blocks.push_back({base, base + static_cast<int64_t>(added.size()), running_max_, bytes});
+    model_.records.insert(model_.records.end(), added.begin(), added.end());
+  }
+
+  void Commit() {
+    const std::string group = absl::StrCat("g", random_.Next() % 2);
+    int64_t& next = model_.groups[group];
+    next = std::max<int64_t>(next, static_cast<int64_t>(random_.Next() % static_cast<uint64_t>(model_.end() + 1)));
+    Transaction transaction;
+    transaction.offsets = {{group, "events", {{0, next}}}};
+    ASSERT_TRUE(producer_->Commit(transaction).ok());
+  }
+
+  void Reconfigure() {
+    config_.retention_bytes = static_cast<int64_t>(random_.Next() % 3) * 15'000;
+    config_.retention_time = std::chrono::seconds(random_.Next() % 3 * 60);
+    config_.unread_hard_limit_bytes = static_cast<int64_t>(random_.Next() % 2) * 40'000;
+    ASSERT_TRUE(log_->CreateTopic(config_).ok());
+  }
+
+  void Reopen() {
+    producer_.reset();
+    model_.unread_dropped -= log_->stats().dropped_unread_records;
+    log_.Close();
+    Open();
+  }
+
+  void Maintain() {
+    ASSERT_TRUE(log_->RunMaintenance().ok());
+    model_.Apply(config_, log_.clock.NowMicros());
+    auto info = log_->DescribeTopic("events");
+    ASSERT_EQ(info->partitions[0].start_offset, model_.start);
+    ASSERT_EQ(info->partitions[0].end_offset, model_.end());
+    ASSERT_EQ(log_->stats().dropped_unread_records, model_.unread_dropped);
+  }
+
+  std::vector<SeenRecord> Expected() const {
+    std::vector<SeenRecord> expected;
+    for (const SeenRecord& r : model_.records) {
+      if (r.offset >= model_.start) expected.push_back(r);
+    }
+    return expected;
+  }
+
+  void CheckRecords() {
+    const std::vector<SeenRecord> expected = Expected();
+    const std::vector<SeenRecord> seen = ReadAll(log_.get(), "events");
+    ASSERT_EQ(seen.size(), expected.size());
+    for (size_t i = 0; i < seen.size(); ++i) {
+      ASSERT_EQ(seen[i].offset, expected[i].offset);
+      ASSERT_EQ(seen[i].value, expected[i].value);
+      ASSERT_EQ(seen[i].timestamp_us, expected[i].timestamp_us);
+    }
+  }
+
+  // Reading from a time agrees with looking at every record.
+  void CheckReadingFromATime() {
+    const std::vector<SeenRecord> expected = Expected();
+    const int64_t time = log_.clock.NowMicros() - static_cast<int64_t>(random_.Next() % 100'000'000);
+    auto reader = log_->OpenReader("events", {{0, ReadPosition::Kind::kTime, time}});
+    ASSERT_TRUE(reader.ok());
+    auto batches = (*reader)->Poll(milliseconds(0), 1);
+    ASSERT_TRUE(batches.ok()) << batches.status();
+    const auto first =
+        std::find_if(expected.begin(), expected.end(), [&](const SeenRecord& r) { return r.timestamp_us >= time; });
+    ASSERT_EQ(batches->empty(), first == expected.end());
+    if (!batches->empty()) {
+      EXPECT_EQ((*batches)[0].records[0].offset, first->offset);
+    }
+  }
+
+  TestLog log_;
+  SeededRandom random_;
+  RetentionModel model_;
+  TopicConfig config_;
+  std::unique_ptr<Producer> producer_;
+  int64_t running_max_ = std::numeric_limits<int64_t>::min();
+};
+
 TEST_F(RocksRetention, AgreesWithASlowModel) {
-  for (uint64_t seed = 1; seed <= 6; ++seed) {
-    SCOPED_TRACE(absl::StrCat("seed ", seed));
-    TestLog log;
-    log.Open();
-    SeededRandom random(seed);
-    RetentionModel model;
-    TopicConfig config;
-    config.name = "events";
-    config.retention_time = std::chrono::seconds(100);
-    config.retention_bytes = 20'000;
-    ASSERT_TRUE(log->CreateTopic(config).ok());
-    std::unique_ptr<Producer> producer = *log->OpenProducer({"model-1"});
-    int64_t running_max = std::numeric_limits<int64_t>::min();
-    for (int step = 0; step < 250; ++step) {
-      SCOPED_TRACE(absl::StrCat("step ", step));
-      const uint64_t choice = random.Next() % 100;
-      if (choice < 60) {
-        std::vector<SeenRecord> added;
-        const int64_t base = model.end();
-        for (uint64_t i = 0; i <= random.Next() % 20; ++i) {
-          const int64_t jitter = static_cast<int64_t>(random.Next() % 20'000'000) - 15'000'000;
-          std::string value(random.Next() % 200, static_cast<char>('a' + random.Next() % 26));
-          added.push_back(
-              {base + static_cast<int64_t>(i), absl::StrCat("k", i), value, log.clock.NowMicros() + jitter, false});
-        }
-        std::vector<Record> records;
-        for (const SeenRecord& r : added) {
-          records.push_back({r.key, r.value, r.timestamp_us});
-          running_max = std::max(running_max, r.timestamp_us);
-        }
-        const int64_t before = log->DescribeTopic("events")->size_bytes;
-        auto result = producer->Append({AppendBatch{"events", 0, {}, records}});
-        ASSERT_TRUE(result.ok()) << result.status();
-        ASSERT_EQ((*result)[0].base_offset, base);
-        const int64_t bytes = log->DescribeTopic("events")->size_bytes - before;
-        model.blocks.push_back({base, base + static_cast<int64_t>(added.size()), running_max, bytes});
-        model.records.insert(model.records.end(), added.begin(), added.end());
-      } else if (choice < 70) {
-        log.clock.Advance(microseconds(random.Next() % 30'000'000));
-      } else if (choice < 80 && model.end() > 0) {
-        const std::string group = absl::StrCat("g", random.Next() % 2);
-        int64_t& next = model.groups[group];
-        next = std::max<int64_t>(next, static_cast<int64_t>(random.Next() % static_cast<uint64_t>(model.end() + 1)));
-        Transaction transaction;
-        transaction.offsets = {{group, "events", {{0, next}}}};
-        ASSERT_TRUE(producer->Commit(transaction).ok());
-      } else if (choice < 84) {
-        config.retention_bytes = static_cast<int64_t>(random.Next() % 3) * 15'000;
-        config.retention_time = std::chrono::seconds(random.Next() % 3 * 60);
-        config.unread_hard_limit_bytes = static_cast<int64_t>(random.Next() % 2) * 40'000;
-        ASSERT_TRUE(log->CreateTopic(config).ok());
-      } else if (choice < 87) {
-        producer.reset();
-        model.unread_dropped -= log->stats().dropped_unread_records;
-        log.Close();
-        log.Open();
-        producer = *log->OpenProducer({"model-1"});
-      } else {
-        ASSERT_TRUE(log->RunMaintenance().ok());
-        model.Apply(config, log.clock.NowMicros());
-        auto info = log->DescribeTopic("events");
-        ASSERT_EQ(info->partitions[0].start_offset, model.start);
-        ASSERT_EQ(info->partitions[0].end_offset, model.end());
-        ASSERT_EQ(log->stats().dropped_unread_records, model.unread_dropped);
-        std::vector<SeenRecord> expected;
-        for (const SeenRecord& r : model.records) {
-          if (r.offset >= model.start) expected.push_back(r);
-        }
-        const std::vector<SeenRecord> seen = ReadAll(log.get(), "events");
-        ASSERT_EQ(seen.size(), expected.size());
-        for (size_t i = 0; i < seen.size(); ++i) {
-          ASSERT_EQ(seen[i].offset, expected[i].offset);
-          ASSERT_EQ(seen[i].value, expected[i].value);
-          ASSERT_EQ(seen[i].timestamp_us, expected[i].timestamp_us);
-        }
-        // Reading from a time agrees with looking at every record.
-        const int64_t time = log.clock.NowMicros() - static_cast<int64_t>(random.Next() % 100'000'000);
-        auto reader = log->OpenReader("events", {{0, ReadPosition::Kind::kTime, time}});
-        ASSERT_TRUE(reader.ok());
-        auto batches = (*reader)->Poll(milliseconds(0), 1);
-        ASSERT_TRUE(batches.ok()) << batches.status();
-        const auto first =
-            std::find_if(expected.begin(), expected.end(), [&](const SeenRecord& r) { return r.timestamp_us >= time; });
-        if (first == expected.end()) {
-          EXPECT_TRUE(batches->empty());
-        } else {
-          ASSERT_FALSE(batches->empty());
-          EXPECT_EQ((*batches)[0].records[0].offset, first->offset);
-        }
-      }
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    RetentionRun run(seed);
+    for (int step = 0; step < 200; ++step) {
+      SCOPED_TRACE(absl::StrCat("seed ", seed, " step ", step));
+      run.Step();
+      if (::testing::Test::HasFailure()) return;
     }
   }
 }
 
+// A compacted log and the map that it stands for, taken through the same random steps.
+class CompactionRun {
+ public:
+  explicit CompactionRun(uint64_t seed) : random_(seed), keys_(20 * seed * seed) {
+    log_.options.memory_budget = size_t{16} << 20;
+    config_.name = "table";
+    config_.compacted = true;
+    config_.tombstone_retention = std::chrono::seconds(50);
+    Open();
+    EXPECT_TRUE(log_->CreateTopic(config_).ok());
+  }
+
+  void Step() {
+    const uint64_t choice = random_.Next() % 100;
+    if (choice < 75) return Append();
+    if (choice < 82) return log_.clock.Advance(microseconds(random_.Next() % 60'000'000));
+    if (choice < 86) {
+      producer_.reset();
+      log_.Close();
+      return Open();
+    }
+    ASSERT_TRUE(log_->RunMaintenance().ok());
+    Check();
+  }
+
+ private:
+  void Open() {
+    log_.Open();
+    producer_ = *log_->OpenProducer({});
+  }
+
+  void Append() {
+    std::vector<SeenRecord> added;
+    for (uint64_t i = 0; i <= random_.Next() % 30; ++i) {
+      const bool tombstone = random_.Next() % 5 == 0;
+      added.push_back({0, absl::StrCat("k", random_.Next() % keys_), tombstone ? "" : absl::StrCat("v", random_.Next()),
+                       log_.clock.NowMicros(), tombstone});
+    }
+    std::vector<Record> records;
+    for (const SeenRecord& r : added) records.push_back({r.key, r.value, r.timestamp_us, r.tombstone});
+    const Headers headers{random_.Next() % 8 == 0 ? "other.Schema" : "test.Schema", ""};
+    auto result = producer_->Append({AppendBatch{"table", 0, headers, records}});
+    ASSERT_TRUE(result.ok()) << result.status();
+    last_base_ = (*result)[0].base_offset;
+    end_ = (*result)[0].last_offset + 1;
+    for (SeenRecord& r : added) last_[r.key] = r;
+  }
+
+  bool IsYoung(const SeenRecord& r) const {
+    return r.timestamp_us >= log_.clock.NowMicros() - config_.tombstone_retention.count();
+  }
+
+  void Check() {
+    EXPECT_EQ(log_->DescribeTopic("table")->partitions[0].end_offset, end_);
+    std::map<std::string, SeenRecord> last_seen;
+    std::map<std::string, int> below_last_block;
+    int64_t previous = -1;
+    for (const SeenRecord& r : ReadAll(log_.get(), "table")) {
+      ASSERT_GT(r.offset, previous);
+      previous = r.offset;
+      last_seen[r.key] = r;
+      if (r.offset >= last_base_) continue;
+      ++below_last_block[r.key];
+      EXPECT_TRUE(!r.tombstone || IsYoung(r)) << "an old tombstone of " << r.key << " is still there";
+    }
+    for (const auto& [key, count] : below_last_block) EXPECT_EQ(count, 1) << key;
+    EXPECT_LE(last_seen.size(), last_.size());
+    for (const auto& [key, record] : last_) {
+      const auto it = last_seen.find(key);
+      if (it == last_seen.end()) {
+        EXPECT_TRUE(record.tombstone && !IsYoung(record)) << key << " went too early";
+      } else {
+        EXPECT_EQ(it->second.tombstone, record.tombstone) << key;
+        EXPECT_EQ(it->second.value, record.value) << key;
+        EXPECT_EQ(it->second.timestamp_us, record.timestamp_us) << key;
+      }
+    }
+  }
+
+  TestLog log_;
+  SeededRandom random_;
+  const uint64_t keys_;
+  TopicConfig config_;
+  std::unique_ptr<Producer> producer_;
+  std::map<std::string, SeenRecord> last_;
+  int64_t end_ = 0;
+  int64_t last_base_ = 0;
+};
+
 TEST_F(RocksRetention, CompactionKeepsExactlyTheLastValues) {
   for (uint64_t seed = 1; seed <= 5; ++seed) {
-    SCOPED_TRACE(absl::StrCat("seed ", seed));
-    TestLog log;
-    log.options.memory_budget = size_t{16} << 20;
-    log.Open();
-    SeededRandom random(seed);
-    TopicConfig config;
-    config.name = "table";
-    config.compacted = true;
-    config.tombstone_retention = std::chrono::seconds(50);
-    ASSERT_TRUE(log->CreateTopic(config).ok());
-    std::map<std::string, SeenRecord> last;
-    std::unique_ptr<Producer> producer = *log->OpenProducer({});
-    const uint64_t keys = 20 * seed * seed;
-    int64_t end = 0, last_base = 0;
-    for (int step = 0; step < 150; ++step) {
-      SCOPED_TRACE(absl::StrCat("step ", step));
-      const uint64_t choice = random.Next() % 100;
-      if (choice < 75) {
-        std::vector<SeenRecord> added;
-        for (uint64_t i = 0; i <= random.Next() % 30; ++i) {
-          const bool tombstone = random.Next() % 5 == 0;
-          added.push_back({0, absl::StrCat("k", random.Next() % keys),
-                           tombstone ? "" : absl::StrCat("v", random.Next()), log.clock.NowMicros(), tombstone});
-        }
-        std::vector<Record> records;
-        for (const SeenRecord& r : added) records.push_back({r.key, r.value, r.timestamp_us, r.tombstone});
-        Headers headers{random.Next() % 8 == 0 ? "other.Schema" : "test.Schema", ""};
-        auto result = producer->Append({AppendBatch{"table", 0, headers, records}});
-        ASSERT_TRUE(result.ok()) << result.status();
-        last_base = (*result)[0].base_offset;
-        end = (*result)[0].last_offset + 1;
-        for (SeenRecord& r : added) last[r.key] = r;
-      } else if (choice < 82) {
-        log.clock.Advance(microseconds(random.Next() % 60'000'000));
-      } else if (choice < 86) {
-        producer.reset();
-        log.Close();
-        log.Open();
-        producer = *log->OpenProducer({});
-      } else {
-        ASSERT_TRUE(log->RunMaintenance().ok());
-        const std::vector<SeenRecord> seen = ReadAll(log.get(), "table");
-        EXPECT_EQ(log->DescribeTopic("table")->partitions[0].end_offset, end);
-        std::map<std::string, SeenRecord> last_seen;
-        std::map<std::string, int> below_last_block;
-        int64_t previous = -1;
-        for (const SeenRecord& r : seen) {
-          ASSERT_GT(r.offset, previous);
-          previous = r.offset;
-          last_seen[r.key] = r;
-          if (r.offset < last_base) ++below_last_block[r.key];
-          if (r.tombstone && r.offset < last_base) {
-            EXPECT_GE(r.timestamp_us, log.clock.NowMicros() - config.tombstone_retention.count());
-          }
-        }
-        for (const auto& [key, count] : below_last_block) EXPECT_EQ(count, 1) << key;
-        for (const auto& [key, record] : last) {
-          const auto it = last_seen.find(key);
-          if (record.tombstone) {
-            EXPECT_TRUE(it == last_seen.end() || it->second.tombstone) << "an older value of " << key << " came back";
-            const bool young = record.timestamp_us >= log.clock.NowMicros() - config.tombstone_retention.count();
-            EXPECT_TRUE(!young || it != last_seen.end()) << "the tombstone of " << key << " went too early";
-          } else {
-            ASSERT_TRUE(it != last_seen.end()) << key;
-            EXPECT_EQ(it->second.value, record.value);
-            EXPECT_EQ(it->second.timestamp_us, record.timestamp_us);
-          }
-        }
-        EXPECT_LE(last_seen.size(), last.size());
-      }
+    CompactionRun run(seed);
+    for (int step = 0; step < 120; ++step) {
+      SCOPED_TRACE(absl::StrCat("seed ", seed, " step ", step));
+      run.Step();
+      if (::testing::Test::HasFailure()) return;
     }
   }
 }
