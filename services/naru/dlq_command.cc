@@ -183,11 +183,16 @@ class DlqReplayCommand : public Command {
     request.set_reason(reason);
     request.set_dry_run(dry_run_);
     for (const std::string& name : names_) request.add_names(name);
+    Interrupt interrupt;
     NARU_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, Connect(session.connection));
     const auto stub = IngestService::NewStub(channel);
-    const auto context = UnaryContext(session.connection);
+    // No deadline: there may be millions. What was replayed before Ctrl-C stays replayed.
+    grpc::ClientContext context;
+    interrupt.OnSignal([&] { context.TryCancel(); });
     ingest::v1::ReplayRejectedResponse response;
-    NARU_RETURN_IF_ERROR(CallStatus(stub->ReplayRejected(context.get(), request, &response), session.connection));
+    const grpc::Status replayed = stub->ReplayRejected(&context, request, &response);
+    interrupt.OnSignal(nullptr);
+    NARU_RETURN_IF_ERROR(CallStatus(replayed, session.connection));
     RowPrinter printer(stdout, session.format(), session.terminal.colour,
                        {"read", "accepted", "duplicate", "rejected"});
     printer.Add({NumberCell(response.read_count()), NumberCell(response.accepted_count()),

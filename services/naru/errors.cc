@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/status.h"
 #include "services/naru/command.h"
@@ -60,6 +61,8 @@ void PrintError(const absl::Status& status, const std::string& address, const Te
   std::string text =
       absl::StrCat(Paint("error:", Colour::kRed, terminal.err_colour), " ", MakePrintable(status.message()), "\n");
   for (const FieldViolation& violation : details.violations) {
+    // A single problem is often the message already.
+    if (absl::StrContains(status.message(), violation.description)) continue;
     absl::StrAppend(&text, "  ", MakePrintable(violation.field), violation.field.empty() ? "" : ": ",
                     MakePrintable(violation.description), "\n");
   }

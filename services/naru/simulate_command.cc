@@ -146,8 +146,9 @@ absl::Status SimulateCommand::Prepare(const Site& site) {
     if (to_.empty() && days_ <= 0) simulation_.to_us = std::max(today_us, simulation_.from_us + kDay);
   } else {
     // From midnight to midnight, whatever the clocks did in between.
-    simulation_.from_us = days_ == std::floor(days_) ? StartOfDay(simulation_.to_us - length_us + kDay / 12, zone)
-                                                     : simulation_.to_us - length_us;
+    const bool whole = days_ == std::floor(days_) && StartOfDay(simulation_.to_us, zone) == simulation_.to_us;
+    const int64_t from_us = simulation_.to_us - length_us;
+    simulation_.from_us = whole ? StartOfDay(from_us + kDay / 12, zone) : from_us;
   }
   if (follow_) {
     if (from_.empty()) simulation_.from_us = now_us - length_us;
