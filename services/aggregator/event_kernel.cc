@@ -17,6 +17,7 @@ EventKernel::~EventKernel() = default;
 absl::Status EventKernel::Process(const event_log::FetchedBatch& batch, int64_t end_offset,
                                   absl::Span<MetricState* const> metrics, ReplayFilter* replays,
                                   std::vector<LateEvent>* late) {
+  for (MetricState* state : metrics) state->UseTypeIds(types_.generation());
   for (const event_log::FetchedRecord& record : batch.records) {
     if (record.offset >= end_offset) break;
     NARU_RETURN_IF_ERROR(Take(record, metrics, replays, late));
@@ -49,6 +50,12 @@ absl::Status EventKernel::Take(const event_log::FetchedRecord& record, absl::Spa
     return absl::OkStatus();
   }
   ++processed_;
+  if (types_.full()) {
+    Flush();
+    types_.Clear();
+    for (MetricState* state : metrics) state->UseTypeIds(types_.generation());
+  }
+  const uint32_t type_id = types_.Find(event.type);
   cel::Activation* activation = ring_[in_ring_].get();
   activation->Load(event, record.timestamp_us);
   ++in_ring_;
@@ -58,7 +65,7 @@ absl::Status EventKernel::Take(const event_log::FetchedRecord& record, absl::Spa
     Pending pending;
     key_.clear();
     NARU_ASSIGN_OR_RETURN(const MetricState::Outcome outcome,
-                          state->Route(event, time_us, record.timestamp_us, *activation, &key_, &pending.match));
+                          state->Route(event, type_id, time_us, record.timestamp_us, *activation, &key_, &pending.match));
     if (outcome == MetricState::Outcome::kLate) {
       late->push_back({state->plan().name, std::string(record.value), record.timestamp_us});
     }

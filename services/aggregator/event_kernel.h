@@ -18,6 +18,7 @@
 #include "common/event_log/event_log.h"
 #include "services/aggregator/metric_state.h"
 #include "services/aggregator/replay_filter.h"
+#include "services/aggregator/type_ids.h"
 
 namespace naru::aggregator {
 
@@ -62,6 +63,7 @@ class EventKernel {
   std::shared_ptr<const PlanSet> plans_;
   std::vector<std::unique_ptr<cel::Activation>> ring_;
   size_t in_ring_ = 0;
+  TypeIds types_;
   std::vector<Pending> pending_;
   std::string keys_;
   std::string key_;

@@ -13,8 +13,10 @@ constexpr int64_t kExactInDouble = int64_t{1} << 53;
 constexpr uint64_t kSignBit = uint64_t{1} << 63;
 
 void AppendBigEndian(uint64_t bits, std::string* out) {
+  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+  bits = __builtin_bswap64(bits);
   char bytes[8];
-  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<char>(bits >> (56 - 8 * i));
+  std::memcpy(bytes, &bits, 8);
   out->append(bytes, 8);
 }
 

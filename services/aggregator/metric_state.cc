@@ -8,9 +8,6 @@
 namespace naru::aggregator {
 namespace {
 
-// Types of events come from outside where unregistered ones are kept.
-constexpr size_t kMaxRoutes = 4096;
-
 bool IsFailure(const cel::Value& value) { return value.is_error(); }
 
 }  // namespace
@@ -25,8 +22,8 @@ MetricState::MetricState(std::shared_ptr<const MetricPlan> plan, int32_t partiti
 void MetricState::SetPlan(std::shared_ptr<const MetricPlan> plan) {
   plan_ = std::move(plan);
   finder_ = PaneFinder(&plan_->grid);
-  last_route_ = nullptr;
   routes_.clear();
+  type_generation_ = 0;
 }
 
 void MetricState::Restore(Progress progress) {
@@ -47,16 +44,10 @@ Progress MetricState::ToProgress() const {
   return progress;
 }
 
-const MetricPlan::TypeRoute* MetricState::RouteFor(absl::string_view type) {
-  if (last_route_ != nullptr && type == last_type_) return last_route_;
-  auto found = routes_.find(type);
-  if (found == routes_.end()) {
-    if (routes_.size() >= kMaxRoutes) return nullptr;
-    found = routes_.emplace(std::string(type), std::make_unique<MetricPlan::TypeRoute>(plan_->RouteOf(type))).first;
-  }
-  last_type_ = std::string(type);
-  last_route_ = found->second.get();
-  return last_route_;
+const MetricPlan::TypeRoute* MetricState::AddRoute(absl::string_view type, uint32_t type_id) {
+  if (type_id >= routes_.size()) routes_.resize(type_id + 1);
+  routes_[type_id] = std::make_unique<MetricPlan::TypeRoute>(plan_->RouteOf(type));
+  return routes_[type_id].get();
 }
 
 bool MetricState::AppendGroup(const cel::Activation& activation, std::string* key) {
@@ -70,7 +61,8 @@ bool MetricState::AppendGroup(const cel::Activation& activation, std::string* ke
   return true;
 }
 
-absl::StatusOr<MetricState::Outcome> MetricState::Route(const event::EventView& event, int64_t event_time_us,
+absl::StatusOr<MetricState::Outcome> MetricState::Route(const event::EventView& event, uint32_t type_id,
+                                                        int64_t event_time_us,
                                                         int64_t received_us, const cel::Activation& activation,
                                                         std::string* key, Match* match) {
   changed = true;
@@ -80,13 +72,7 @@ absl::StatusOr<MetricState::Outcome> MetricState::Route(const event::EventView& 
   }
   const int64_t max_time_us = timelines_.Observe(event.timeline, event_time_us, received_us);
   if (plan_->start.kind == StartRule::Kind::kTime && received_us < plan_->start.time_us) return Outcome::kNoMatch;
-  const MetricPlan::TypeRoute* route = RouteFor(event.type);
-  if (route == nullptr) {
-    // Too many types to remember a route for each: start over, those that matter come back.
-    routes_.clear();
-    last_route_ = nullptr;
-    route = RouteFor(event.type);
-  }
+  const MetricPlan::TypeRoute* route = RouteFor(event.type, type_id);
   if (route->filter_fails) {
     ++counts.not_matched;
     return Outcome::kNoMatch;

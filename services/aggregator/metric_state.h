@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "common/cel/cel.h"
@@ -48,9 +47,16 @@ class MetricState {
   enum class Outcome : uint8_t { kMatch, kNoMatch, kLate };
 
   /// First half: decides whether the event counts (timelines, filter, lateness), finds its pane, and appends its group's
-  /// key to `*key`. Must be called for every event of the partition, in the order of offsets.
-  absl::StatusOr<Outcome> Route(const event::EventView& event, int64_t event_time_us, int64_t received_us,
+  /// key to `*key`. `type_id` is the event's type in the generation given to UseTypeIds. Must be called for every event of
+  /// the partition, in the order of offsets.
+  absl::StatusOr<Outcome> Route(const event::EventView& event, uint32_t type_id, int64_t event_time_us, int64_t received_us,
                                 const cel::Activation& activation, std::string* key, Match* match);
+  /// Numbers of types are of this generation from now on; matches made before must have been counted.
+  void UseTypeIds(uint32_t generation) {
+    if (generation == type_generation_) return;
+    type_generation_ = generation;
+    routes_.clear();
+  }
   /// Second half: counts it. The activation must still hold the event.
   void Count(const Match& match, absl::string_view key, int64_t received_us, const cel::Activation& activation);
   /// The end marker of a timeline.
@@ -75,16 +81,19 @@ class MetricState {
   const Timelines& timelines() const { return timelines_; }
 
  private:
-  const MetricPlan::TypeRoute* RouteFor(absl::string_view type);
+  const MetricPlan::TypeRoute* RouteFor(absl::string_view type, uint32_t type_id) {
+    if (type_id < routes_.size() && routes_[type_id] != nullptr) return routes_[type_id].get();
+    return AddRoute(type, type_id);
+  }
+  const MetricPlan::TypeRoute* AddRoute(absl::string_view type, uint32_t type_id);
   bool AppendGroup(const cel::Activation& activation, std::string* key);
   Row* FindRow(Pane* pane, uint64_t hash, absl::string_view key);
 
   const int32_t partition_;
   PaneFinder finder_;
   Timelines timelines_;
-  absl::flat_hash_map<std::string, std::unique_ptr<MetricPlan::TypeRoute>> routes_;
-  std::string last_type_;
-  const MetricPlan::TypeRoute* last_route_ = nullptr;
+  std::vector<std::unique_ptr<MetricPlan::TypeRoute>> routes_;  // by number of the type
+  uint32_t type_generation_ = 0;
 };
 
 }  // namespace naru::aggregator

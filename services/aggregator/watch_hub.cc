@@ -25,6 +25,7 @@ class WatchHub::Reactor : public grpc::ServerWriteReactor<v1::WatchWindowsRespon
 
   // Runs a turn if it is time. `self` keeps the reactor until the turn is over.
   void Tick(const std::shared_ptr<Reactor>& self) {
+    if (watch_ == nullptr) return;  // refused: it only waits for its end
     {
       MutexLock lock(&mu_);
       if (busy_ || writing_ || finished_ || std::chrono::steady_clock::now() < next_turn_) return;

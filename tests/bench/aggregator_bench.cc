@@ -4,6 +4,7 @@
 //
 // Prints one JSON line for each measurement. Made for a person with a quiet machine; no test looks at its numbers.
 #include <sys/resource.h>
+#include <time.h>
 
 #include <algorithm>
 #include <chrono>
@@ -39,6 +40,13 @@ using SteadyClock = std::chrono::steady_clock;
 constexpr int kBatch = 500;
 
 double Seconds(SteadyClock::time_point from) { return std::chrono::duration<double>(SteadyClock::now() - from).count(); }
+
+// Of this thread: the kernel is one, and other programs on the machine should not count.
+double ThreadSeconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
 
 double CpuSeconds() {
   rusage usage{};
@@ -175,12 +183,12 @@ void RunKernel(const char* name, const std::vector<catalog::v1::Metric>& metrics
       pointers.push_back(states.back().get());
     }
     std::vector<LateEvent> late;
-    const auto start = SteadyClock::now();
+    const double start = ThreadSeconds();
     for (const event_log::FetchedBatch& batch : batches) Must(kernel.Process(batch, INT64_MAX, pointers, nullptr, &late));
-    rates.push_back(static_cast<double>(events.size()) / Seconds(start));
+    rates.push_back(static_cast<double>(events.size()) / (ThreadSeconds() - start));
   }
   std::sort(rates.begin(), rates.end());
-  std::printf("{\"bench\":\"aggregator_kernel\",\"case\":\"%s\",\"events_per_second\":%.0f}\n", name, rates[rates.size() / 2]);
+  std::printf("{\"bench\":\"aggregator_kernel\",\"case\":\"%s\",\"events_per_cpu_second\":%.0f}\n", name, rates[rates.size() / 2]);
   std::fflush(stdout);
 }
 
