@@ -59,21 +59,25 @@ absl::StatusOr<std::vector<ScreenColumn>> PlanColumns(const catalog::v1::Resourc
   return columns;
 }
 
-absl::StatusOr<std::vector<std::string>> PlanDimensions(const catalog::v1::Resource& resource) {
+absl::StatusOr<std::vector<ScreenDimension>> PlanDimensions(const catalog::v1::Resource& resource) {
   const catalog::v1::Metric& metric = resource.metric();
-  std::vector<std::string> dimensions;
+  std::vector<ScreenDimension> dimensions;
   const std::string text = Annotation(resource, "top-by");
   if (text == "none") return dimensions;
   if (text.empty()) {
-    for (int i = 0; i < std::min(metric.dimensions_size(), 3); ++i) dimensions.push_back(metric.dimensions(i).name());
+    for (int i = 0; i < std::min(metric.dimensions_size(), 3); ++i) {
+      dimensions.push_back({metric.dimensions(i).name(), metric.dimensions(i).name()});
+    }
     return dimensions;
   }
   for (absl::string_view part : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
-    const std::string name(absl::StripAsciiWhitespace(part));
+    const std::pair<absl::string_view, absl::string_view> sides = absl::StrSplit(part, absl::MaxSplits('=', 1));
+    const std::string title(absl::StripAsciiWhitespace(sides.first));
+    const std::string name(absl::StripAsciiWhitespace(sides.second.empty() ? sides.first : sides.second));
     const bool known = std::any_of(metric.dimensions().begin(), metric.dimensions().end(),
                                    [&](const auto& candidate) { return candidate.name() == name; });
     if (!known) return AnnotationError(resource, "top-by", absl::StrCat("there is no dimension `", name, "`"));
-    dimensions.push_back(name);
+    dimensions.push_back({title, name});
   }
   return dimensions;
 }

@@ -20,10 +20,16 @@ struct ScreenColumn {
   std::vector<std::string> measures;
 };
 
+/// A dimension that has a panel.
+struct ScreenDimension {
+  std::string title;
+  std::string name;
+};
+
 /// What of a metric is shown. From the annotations of the resource, where it has them:
 ///   naru.dev/top-title: what the section is called (default: the metric's name)
 ///   naru.dev/top-order: sections are sorted by this number (default 100), then by name; `hide` leaves the metric out
-///   naru.dev/top-by: dimensions, a panel each (default: the first three; `none`: one row)
+///   naru.dev/top-by: dimensions, a panel each: `gender, age = age_band` (default: the first three; `none`: one row)
 ///   naru.dev/top-columns: `title = measure + measure; title = measure` (default: the first five measures)
 struct SectionPlan {
   std::string metric;
@@ -31,7 +37,7 @@ struct SectionPlan {
   std::string time_zone;
   int order = 100;
   bool hidden = false;
-  std::vector<std::string> dimensions;
+  std::vector<ScreenDimension> dimensions;
   std::vector<ScreenColumn> columns;
   int64_t size_us = 0;   ///< hopping: length of a window; else 0
   int64_t slide_us = 0;  ///< hopping: distance of starts; else 0

@@ -26,10 +26,16 @@ catalog::v1::Resource HotActivity() {
   return resource;
 }
 
+std::vector<std::string> Names(const SectionPlan& plan) {
+  std::vector<std::string> names;
+  for (const ScreenDimension& dimension : plan.dimensions) names.push_back(dimension.name);
+  return names;
+}
+
 TEST(SectionPlanTest, ShowsTheFirstDimensionsAndMeasuresByDefault) {
   const auto plan = PlanSection(HotActivity());
   ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_THAT(plan->dimensions, ElementsAre("gender", "age_band", "region"));
+  EXPECT_THAT(Names(*plan), ElementsAre("gender", "age_band", "region"));
   EXPECT_EQ(plan->columns.size(), 5);
   EXPECT_EQ(plan->title, "hot-activity");
 }
@@ -52,12 +58,13 @@ TEST(SectionPlanTest, AnnotationsSayWhatIsShown) {
   auto& annotations = *resource.mutable_metadata()->mutable_annotations();
   annotations["naru.dev/top-title"] = "The last hour";
   annotations["naru.dev/top-columns"] = "logins = login; menu clicks = menu_a + menu_b ; points";
-  annotations["naru.dev/top-by"] = "region, gender";
+  annotations["naru.dev/top-by"] = "region, age = age_band";
   annotations["naru.dev/top-order"] = "1";
   const auto plan = PlanSection(resource);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->title, "The last hour");
-  EXPECT_THAT(plan->dimensions, ElementsAre("region", "gender"));
+  EXPECT_THAT(Names(*plan), ElementsAre("region", "age_band"));
+  EXPECT_EQ(plan->dimensions[1].title, "age");
   ASSERT_EQ(plan->columns.size(), 3);
   EXPECT_EQ(plan->columns[1].title, "menu clicks");
   EXPECT_THAT(plan->columns[1].measures, ElementsAre("menu_a", "menu_b"));

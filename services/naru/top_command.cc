@@ -146,25 +146,28 @@ class Screen {
       for (const std::string& measure : column.measures) request.add_measures(measure);
     }
     std::string window;
-    for (const std::string& dimension : plan.dimensions) {
+    for (const ScreenDimension& dimension : plan.dimensions) {
       NARU_ASSIGN_OR_RETURN(Panel panel, MakePanel(plan, request, dimension, &window));
       section.panels.push_back(std::move(panel));
     }
     if (plan.dimensions.empty()) {
-      NARU_ASSIGN_OR_RETURN(Panel panel, MakePanel(plan, request, "", &window));
+      NARU_ASSIGN_OR_RETURN(Panel panel, MakePanel(plan, request, {}, &window));
       section.panels.push_back(std::move(panel));
     }
     section.title = absl::StrCat(plan.title, "  ", window);
     return std::optional<ScreenSection>(std::move(section));
   }
 
-  absl::StatusOr<Panel> MakePanel(const SectionPlan& plan, QueryWindowsRequest request, const std::string& dimension,
+  absl::StatusOr<Panel> MakePanel(const SectionPlan& plan, QueryWindowsRequest request, const ScreenDimension& by,
                                   std::string* window) {
+    const std::string& dimension = by.name;
     if (dimension.empty()) {
       request.set_group_by_none(true);
     } else {
       request.add_group_by(dimension);
     }
+    // The largest first: of many groups (words) only the top is shown.
+    if (!plan.columns.empty()) request.set_order_by(plan.columns[0].measures[0] + " desc");
     request.set_page_size(1000);
     NARU_ASSIGN_OR_RETURN(const QueryWindowsResponse response, Query(request));
     std::vector<const WindowRow*> rows;
@@ -173,7 +176,7 @@ class Screen {
     panel.ranking = SortRows(plan, dimension, &rows);
     if (!rows.empty()) *window = WindowText(*rows.front(), plan.time_zone);
     if (dimension.empty() && !rows.empty() && AddRanking(plan, *rows.front(), &panel)) return panel;
-    if (!dimension.empty()) panel.header.push_back(dimension);
+    if (!dimension.empty()) panel.header.push_back(by.title);
     for (const ScreenColumn& column : plan.columns) panel.header.push_back(column.title);
     for (const WindowRow* row : rows) {
       if (static_cast<int>(panel.rows.size()) == kRowsOfPanel) break;
