@@ -205,7 +205,7 @@ TEST_F(IngestServiceTest, SlowsStreamsAndRefusesCallsWhenTooMuchIsInFlight) {
   ingest_.log->Hold(true);
   grpc::ClientContext context;
   auto stream = stub_->StreamEvents(&context);
-  constexpr int kBatches = 60;  // 6 MB
+  constexpr int kBatches = 400;  // 40 MB: more than gRPC itself holds on the way
   std::atomic<int> sent{0};
   std::thread sender([&] {
     for (int n = 0; n < kBatches; ++n) {
