@@ -190,7 +190,8 @@ TEST(TimelinesTest, RemembersABoundedNumberOfTimelinesAndNeverForgetsLive) {
     timelines.Observe(absl::StrCat("import", i), i, i);
     if (i % 2 == 0) timelines.End(absl::StrCat("import", i), i);
   }
-  EXPECT_EQ(timelines.all().size(), kMaxTimelines);
+  EXPECT_LE(timelines.all().size(), kMaxTimelines);
+  EXPECT_GE(timelines.all().size(), kMaxTimelines - 1);
   EXPECT_EQ(timelines.all()[0].id, "");
 }
 

@@ -136,7 +136,19 @@ v1::MetricStatus Node::Status(const std::string& metric) {
   return {};
 }
 
-Cluster::Cluster(int partitions) : partitions_(partitions), clock_(Time("2024-05-01T00:00:00Z")) { Open(); }
+Cluster::Cluster(int partitions, OpenLog open)
+    : partitions_(partitions), clock_(Time("2024-05-01T00:00:00Z")), open_log_(std::move(open)) {
+  if (open_log_ == nullptr) {
+    open_log_ = [this]() -> absl::StatusOr<std::unique_ptr<event_log::EventLog>> {
+      event_log::RocksEventLogOptions options;
+      options.path = dir_.File("log");
+      options.clock = &clock_;
+      options.maintenance_interval = std::chrono::milliseconds(0);
+      return event_log::RocksEventLog::Open(options);
+    };
+  }
+  Open();
+}
 
 Cluster::~Cluster() {
   catalog_.reset();
@@ -145,11 +157,7 @@ Cluster::~Cluster() {
 }
 
 void Cluster::Open() {
-  event_log::RocksEventLogOptions options;
-  options.path = dir_.File("log");
-  options.clock = &clock_;
-  options.maintenance_interval = std::chrono::milliseconds(0);
-  log_ = Must(event_log::RocksEventLog::Open(options), "log");
+  log_ = Must(open_log_(), "log");
   event_log::TopicConfig events;
   events.name = event_log::kEventsTopic;
   events.partitions = partitions_;

@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -63,7 +64,9 @@ class Node {
 /// The log and what is on it.
 class Cluster {
  public:
-  explicit Cluster(int partitions);
+  /// On an embedded log in a temporary directory, or on the log that `open` gives.
+  using OpenLog = std::function<absl::StatusOr<std::unique_ptr<event_log::EventLog>>()>;
+  explicit Cluster(int partitions, OpenLog open = nullptr);
   ~Cluster();
 
   FakeClock& clock() { return clock_; }
@@ -85,7 +88,8 @@ class Cluster {
   const int partitions_;
   naru::testing::TempDir dir_;
   FakeClock clock_;
-  std::unique_ptr<event_log::RocksEventLog> log_;
+  OpenLog open_log_;
+  std::unique_ptr<event_log::EventLog> log_;
   std::unique_ptr<event_log::Producer> producer_;
   std::unique_ptr<catalog::Catalog> catalog_;
   int64_t next_id_ = 0;

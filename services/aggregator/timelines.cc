@@ -34,6 +34,15 @@ void Timelines::End(absl::string_view id, int64_t received_us) {
   Timeline& timeline = Find(id);
   timeline.ended = true;
   timeline.last_received_us = std::max(timeline.last_received_us, received_us);
+  size_t ended = 0;
+  auto oldest = all_.end();
+  for (auto it = all_.begin(); it != all_.end(); ++it) {
+    if (!it->ended) continue;
+    ++ended;
+    if (oldest == all_.end() || it->last_received_us < oldest->last_received_us) oldest = it;
+  }
+  if (ended > kMaxEndedTimelines) all_.erase(oldest);
+  last_ = 0;
 }
 
 void Timelines::Restore(std::vector<Timeline> timelines) {

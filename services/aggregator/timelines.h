@@ -18,6 +18,8 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::min();
 inline constexpr int64_t kSilentImportUs = int64_t{10} * 60 * 1'000'000;
 /// Timelines kept for a partition; beyond, those that ended first are forgotten, then the longest silent ones.
 inline constexpr size_t kMaxTimelines = 1024;
+/// Of these, so many that have ended (they only matter to an import that goes on after its end).
+inline constexpr size_t kMaxEndedTimelines = 16;
 
 /// One timeline of a partition: live (no id) or an import, file or Source.
 struct Timeline {
