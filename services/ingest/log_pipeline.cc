@@ -1,6 +1,7 @@
 #include "services/ingest/log_pipeline.h"
 
 #include <algorithm>
+#include <deque>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -47,11 +48,11 @@ struct LogPipeline::Job {
   std::string values;  // of all records; offsets first, views once it has stopped growing
   struct Stored {
     uint32_t index;
-    int32_t partition;
-    size_t value_begin, value_end;
-    std::string generated_id;
+    uint32_t value_begin, value_end;
+    const std::string* generated_id;  // null: it has its own
   };
   std::vector<Stored> stored;
+  std::deque<std::string> generated_ids;
   std::vector<std::vector<Record>> records;           // by partition
   std::vector<std::vector<uint32_t>> record_indexes;  // positions in the batch, beside `records`
   std::vector<std::string> dead_letters;
@@ -279,7 +280,7 @@ void LogPipeline::BuildRecords(Job* job) {
   for (const Job::Stored& stored : job->stored) {
     const CheckedEvent& event = job->events[stored.index];
     Record record;
-    record.key = !event.key.empty() ? event.key : !event.id.empty() ? event.id : absl::string_view(stored.generated_id);
+    record.key = !event.key.empty() ? event.key : stored.generated_id == nullptr ? event.id : *stored.generated_id;
     record.value = absl::string_view(job->values).substr(stored.value_begin, stored.value_end - stored.value_begin);
     record.timestamp_us = job->received_us;
     const int partition = event_log::PartitionOf(record.key, partitions_);
@@ -304,7 +305,7 @@ void LogPipeline::BuildRecords(Job* job) {
 // Appends the event's value to the job's: the bytes that came, and what the server knows of them.
 void LogPipeline::AddRecord(Job* job, size_t index) {
   const CheckedEvent& event = job->events[index];
-  Job::Stored stored{static_cast<uint32_t>(index), 0, job->values.size(), 0, {}};
+  Job::Stored stored{static_cast<uint32_t>(index), static_cast<uint32_t>(job->values.size()), 0, nullptr};
   if (event.drop_unknown) {
     std::string data;
     event.type->schema->DropUnknown(event.data, &data);
@@ -316,16 +317,16 @@ void LogPipeline::AddRecord(Job* job, size_t index) {
   }
   event::ServerFields fields;
   if (event.id.empty()) {
-    stored.generated_id = MakeUuidV7(clock_, random_);
-    fields.generated_id = stored.generated_id;
+    stored.generated_id = &job->generated_ids.emplace_back(MakeUuidV7(clock_, random_));
+    fields.generated_id = *stored.generated_id;
   }
   fields.set_time = !event.has_time;
   fields.time_us = job->received_us;
   fields.type_version = event.type == nullptr ? 0 : event.type->version;
   fields.timeline = job->batch.timeline;
   event::AppendServerFields(fields, &job->values);
-  stored.value_end = job->values.size();
-  job->stored.push_back(std::move(stored));
+  stored.value_end = static_cast<uint32_t>(job->values.size());
+  job->stored.push_back(stored);
 }
 
 void LogPipeline::AddDeadLetter(Job* job, v1::RejectReason reason, absl::string_view field, absl::string_view value,
@@ -452,6 +453,7 @@ std::vector<AppendBatch> MakeAppends(JobT* job) {
     job->dead_letter_records.clear();
     for (const std::string& letter : job->dead_letters) {
       Record record;
+      record.key = "";
       record.value = letter;
       record.timestamp_us = job->received_us;
       job->dead_letter_records.push_back(record);
