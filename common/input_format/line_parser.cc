@@ -135,10 +135,12 @@ struct LineParser::State {
   bool variables_set = false;
   ByteArena arena;
   std::string padded;  ///< the line, where the caller's bytes end with it
+  std::string template_text;
   WireBuffer data;
   bool in_element = false;
 
   absl::string_view Text(const ValueView& value);
+  absl::string_view HashText(uint64_t hash);
   bool IsNullValue(absl::string_view text) const;
   bool ReadJsonColumn(int column, LineRejection* rejection);
   bool Read(const FieldPath& path, int depth, ValueView* value, bool* from_line, LineRejection* rejection);
@@ -166,6 +168,14 @@ absl::string_view LineParser::State::Text(const ValueView& value) {
     case Kind::kBool: return value.boolean ? "true" : "false";
     default: return {};
   }
+}
+
+/// 16 hexadecimal digits.
+absl::string_view LineParser::State::HashText(uint64_t hash) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  char* out = arena.Allocate(16);
+  for (int i = 0; i < 16; ++i) out[i] = kDigits[(hash >> (60 - 4 * i)) & 15];
+  return {out, 16};
 }
 
 bool LineParser::State::IsNullValue(absl::string_view text) const {
@@ -222,8 +232,8 @@ bool LineParser::State::Read(const FieldPath& path, int depth, ValueView* value,
 }
 
 bool LineParser::State::FillTemplate(const ValueSource& source, ValueView* value, LineRejection* rejection) {
-  // Most templates are short; the text is put together in place and copied once.
-  std::string text;
+  std::string& text = template_text;
+  text.clear();
   bool any = false;
   for (const ValueSource::TemplatePart& part : source.parts) {
     text += part.literal;
@@ -341,8 +351,7 @@ bool LineParser::State::Extract(const ValueSource& source, ValueView* value, boo
   if (value->kind == Kind::kAbsent || value->kind == Kind::kNull) return true;
   if (source.hash) {
     const absl::string_view text = value->kind == Kind::kStruct || value->kind == Kind::kList ? value->bytes : Text(*value);
-    const std::string hex = absl::StrCat(absl::Hex(XXH3_64bits(text.data(), text.size()), absl::kZeroPad16));
-    *value = {.kind = Kind::kString, .bytes = arena.Copy(hex)};
+    *value = {.kind = Kind::kString, .bytes = HashText(XXH3_64bits(text.data(), text.size()))};
     return true;
   }
   if (source.type == Type::kAsParsed || Convert(source, value, rejection)) return true;
@@ -432,8 +441,9 @@ bool LineParser::State::BuildEvent(const LineContext& context, int element, Even
     return false;
   }
   if (fields.type.empty()) {
-    const absl::string_view field = plan.type.kind == ValueSource::Kind::kFrom ? plan.type.path.text : "type";
-    return Reject(ingest::v1::MISSING_ATTRIBUTE, field, "", "a type", rejection);
+    const bool has_path = plan.type.kind == ValueSource::Kind::kFrom;
+    return Reject(ingest::v1::MISSING_ATTRIBUTE, has_path ? absl::string_view(plan.type.path.text) : "type", "", "a type",
+                  rejection);
   }
   fields.source = context.import_source;
   if (fields.source.empty() && !Attribute(plan.source, &fields.source, &from_line, rejection)) return false;

@@ -89,6 +89,13 @@ class KafkaServicesTest : public ::testing::Test {
     return events;
   }
 
+  // A client goes on trying: what comes back needs a moment.
+  static void SendUnanswered(FaultLoad& load, const std::string& address) {
+    absl::Status again;
+    ASSERT_TRUE(testing::WaitUntil([&] { return (again = load.SendUnanswered(address)).ok(); }, std::chrono::seconds(60)))
+        << again;
+  }
+
   // What clients were told, what the log holds and what each aggregator counts are the same.
   void CheckEverything(const Told& told, const std::string& ingest, const std::vector<std::string>& aggregators) {
     const auto log = ReadLog(ingest);
@@ -134,7 +141,7 @@ TEST_F(KafkaServicesTest, AnAggregatorThatWasStoppedAndReplacedAddsNothing) {
   ASSERT_TRUE(testing::WaitUntil([&] { return CountInWindows(first.address, true) > static_cast<int64_t>(before); },
                                  std::chrono::seconds(90)));
   load.Stop();
-  ASSERT_TRUE(load.SendUnanswered(ingest.address).ok());
+  ASSERT_NO_FATAL_FAILURE(SendUnanswered(load, ingest.address));
   CheckEverything(told, ingest.address, {first.address, second.address});
 }
 
@@ -154,7 +161,7 @@ TEST_F(KafkaServicesTest, NothingIsLostOrTwiceWhenServicesAndTheBrokerAreKilled)
   ingest.process->Signal(SIGKILL);
   load.Stop();
   ingest = Start("naru-ingest", "i1");
-  ASSERT_TRUE(load.SendUnanswered(ingest.address).ok());
+  ASSERT_NO_FATAL_FAILURE(SendUnanswered(load, ingest.address));
   load.Start(ingest.address);
   ASSERT_TRUE(write_more());
 
@@ -165,14 +172,11 @@ TEST_F(KafkaServicesTest, NothingIsLostOrTwiceWhenServicesAndTheBrokerAreKilled)
   kafka_->Kill();
   ASSERT_TRUE(kafka_->Restart().ok());
   load.Stop();
-  absl::Status again;
-  ASSERT_TRUE(testing::WaitUntil([&] { return (again = load.SendUnanswered(ingest.address)).ok(); },
-                                 std::chrono::seconds(60)))
-      << again;
+  ASSERT_NO_FATAL_FAILURE(SendUnanswered(load, ingest.address));
   load.Start(ingest.address);
   ASSERT_TRUE(write_more());
   load.Stop();
-  ASSERT_TRUE(load.SendUnanswered(ingest.address).ok());
+  ASSERT_NO_FATAL_FAILURE(SendUnanswered(load, ingest.address));
   CheckEverything(told, ingest.address, {aggregator.address});
 }
 
