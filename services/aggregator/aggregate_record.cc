@@ -65,7 +65,8 @@ std::string EncodeKey(const RecordKey& key) {
 bool DecodeKey(absl::string_view bytes, RecordKey* key) {
   uint8_t format, project, size, kind;
   uint64_t version, partition, pane;
-  if (!GetByte(&bytes, &format) || format != kKeyFormat || !GetByte(&bytes, &project) || project != kDefaultProject) return false;
+  if (!GetByte(&bytes, &format) || format != kKeyFormat || !GetByte(&bytes, &project) || project != kDefaultProject)
+    return false;
   if (!GetByte(&bytes, &size) || size > bytes.size()) return false;
   key->metric = bytes.substr(0, size);
   bytes.remove_prefix(size);
@@ -211,7 +212,8 @@ bool ReadRowHeader(absl::string_view* bytes, Revisions* revisions) {
 
 bool MergeRow(absl::string_view bytes, const CellLayout& layout, char* cell, Revisions* revisions) {
   uint64_t measures;
-  if (!ReadRowHeader(&bytes, revisions) || !GetVarint(&bytes, &measures) || measures != layout.measure_count()) return false;
+  if (!ReadRowHeader(&bytes, revisions) || !GetVarint(&bytes, &measures) || measures != layout.measure_count())
+    return false;
   return layout.MergeEncoded(&bytes, cell) && bytes.empty();
 }
 

@@ -75,7 +75,8 @@ struct Progress {
   int64_t next_offset = 0;
   /// It has caught up with the group: a rebuilt version may answer once this holds in all partitions.
   bool joined = false;
-  /// The log no longer reached back to its beginning when this version was built: received time of the first record seen.
+  /// The log no longer reached back to its beginning when this version was built: received time of the first record
+  /// seen.
   std::optional<int64_t> valid_from_us;
   EventCounts counts;
   std::vector<Timeline> timelines;
@@ -87,14 +88,14 @@ bool DecodeProgress(absl::string_view bytes, Progress* progress);
 struct PaneRecord {
   int64_t last_change_us = 0;  ///< greatest received time of an event in it: retention counts from it
   int64_t group_count = 0;
-  bool truncated = false;      ///< groups beyond max_groups went to kOtherGroup
-  bool first = false;          ///< the pane's first commit: no row of it was stored before this record
+  bool truncated = false;  ///< groups beyond max_groups went to kOtherGroup
+  bool first = false;      ///< the pane's first commit: no row of it was stored before this record
 };
 std::string EncodePane(const PaneRecord& pane);
 bool DecodePane(absl::string_view bytes, PaneRecord* pane);
 
-/// How often a row was changed after it was final, by the end of the last window that was final then: a change counts for
-/// each window of the pane that ends there or before.
+/// How often a row was changed after it was final, by the end of the last window that was final then: a change counts
+/// for each window of the pane that ends there or before.
 using Revisions = std::vector<std::pair<int64_t, int32_t>>;
 
 /// Appends a row's value.

@@ -95,7 +95,8 @@ struct Aggregator::State {
   AggregatorService service;
   mutable Mutex mu;
   CondVar wake;
-  absl::Status ready ABSL_GUARDED_BY(mu) = MakeError(absl::StatusCode::kUnavailable, "STARTING", "the aggregator is starting");
+  absl::Status ready ABSL_GUARDED_BY(mu) = MakeError(absl::StatusCode::kUnavailable, "STARTING",
+                                                     "the aggregator is starting");
   bool stopping ABSL_GUARDED_BY(mu) = false;
   bool view_started = false;  // only the opening thread
   int64_t subscription = 0;
@@ -229,7 +230,8 @@ void Aggregator::State::AddMetrics() {
   add(Kind::kGauge, "naru_aggregator_view_bytes", "Memory of the rows held for answers.",
       [this] { return static_cast<double>(view.memory_bytes()); });
   registrations.push_back(deps.metrics.AddCallbacks(
-      Kind::kGauge, "naru_aggregator_metric_lag_records", "Records of the topic that a metric has not yet counted.", [this] {
+      Kind::kGauge, "naru_aggregator_metric_lag_records", "Records of the topic that a metric has not yet counted.",
+      [this] {
         std::vector<MetricRegistry::Sample> samples;
         const std::vector<int64_t> ends = finality.LogEnds();
         for (const auto& plan : plans.current()->plans) {
@@ -238,7 +240,8 @@ void Aggregator::State::AddMetrics() {
             const auto progress = view.GetProgress({plan->name, plan->version}, static_cast<int32_t>(p));
             lag += std::max<int64_t>(0, ends[p] - (progress.has_value() ? progress->next_offset : 0));
           }
-          samples.push_back({{{"metric", plan->name}, {"version", absl::StrCat(plan->version)}}, static_cast<double>(lag)});
+          samples.push_back(
+              {{{"metric", plan->name}, {"version", absl::StrCat(plan->version)}}, static_cast<double>(lag)});
         }
         return samples;
       }));

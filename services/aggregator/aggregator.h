@@ -30,7 +30,8 @@ struct AggregatorDependencies {
   catalog::Catalog& catalog;
   MetricRegistry& metrics;
   const Clock& clock = *Clock::System();
-  /// Where the serving view lives; null: the log's own store, or, where it has none, one in AggregatorOptions::state_dir.
+  /// Where the serving view lives; null: the log's own store, or, where it has none, one in
+  /// AggregatorOptions::state_dir.
   event_log::LocalStore* store = nullptr;
 };
 
@@ -44,10 +45,11 @@ class Aggregator {
   Aggregator(const Aggregator&) = delete;
   Aggregator& operator=(const Aggregator&) = delete;
 
-  /// Adds the calls, their scopes (`read`), the health dependency `aggregator` and the stop callbacks. Before Server::Start.
+  /// Adds the calls, their scopes (`read`), the health dependency `aggregator` and the stop callbacks. Before
+  /// Server::Start.
   void RegisterWith(Server& server);
-  /// Begins, on threads of its own: makes the topics `aggregates` and `events.late` once `events` is there, restores the
-  /// view, counts. Does not block.
+  /// Begins, on threads of its own: makes the topics `aggregates` and `events.late` once `events` is there, restores
+  /// the view, counts. Does not block.
   void Start();
   /// Commits and ends the threads. RegisterWith makes the server call it.
   void Stop();

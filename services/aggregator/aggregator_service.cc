@@ -168,7 +168,8 @@ absl::Status AggregatorService::State::Behind(const std::string& metric, const T
                                 " records still to count; ask again, or with `fast` for what is there"));
 }
 
-absl::Status AggregatorService::State::Answer(const v1::QueryWindowsRequest& request, v1::QueryWindowsResponse* response) {
+absl::Status AggregatorService::State::Answer(const v1::QueryWindowsRequest& request,
+                                              v1::QueryWindowsResponse* response) {
   const std::shared_ptr<const MetricPlan> plan = deps.plans.Answering(request.metric());
   if (plan == nullptr) {
     NARU_RETURN_IF_ERROR(deps.plans.Failure(request.metric()));
@@ -229,7 +230,8 @@ void AggregatorService::State::FillMetric(const MetricPlan& plan, const std::vec
   EventCounts counts;
   for (int p = 0; p < deps.view.partitions(); ++p) {
     const std::optional<Progress> progress = deps.view.GetProgress(id, p);
-    if (p < static_cast<int>(ends.size())) lag += std::max<int64_t>(0, ends[p] - (progress.has_value() ? progress->next_offset : 0));
+    if (p < static_cast<int>(ends.size()))
+      lag += std::max<int64_t>(0, ends[p] - (progress.has_value() ? progress->next_offset : 0));
     if (!progress.has_value()) continue;
     const int64_t watermark = LiveWatermark(progress->timelines, plan.out_of_orderness_us);
     if (watermark != kNever) watermark_us = std::min(watermark_us, watermark);

@@ -23,8 +23,8 @@ struct ServiceDependencies {
   PlanDirectory& plans;
   Finality& finality;
   catalog::Catalog& catalog;
-  std::function<void()> hurry;           ///< asks for a commit soon
-  std::function<absl::Status()> ready;   ///< OK once the view follows the log
+  std::function<void()> hurry;          ///< asks for a commit soon
+  std::function<absl::Status()> ready;  ///< OK once the view follows the log
 };
 
 /// Thread-safe. Outlives the server that serves it.

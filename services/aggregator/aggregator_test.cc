@@ -18,16 +18,16 @@
 namespace naru::aggregator {
 namespace {
 
+using testing::Cluster;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::UnorderedElementsAre;
-using testing::Cluster;
 using testing::MakeMetric;
 using testing::Node;
 using testing::ShowRow;
 using testing::TestEvent;
 using testing::Time;
+using ::testing::UnorderedElementsAre;
 
 constexpr int64_t kSecond = 1'000'000;
 constexpr int64_t kMinute = 60 * kSecond;
@@ -66,9 +66,10 @@ TEST_F(AggregatorTest, CountsEventsOfAllPartitionsByWindowAndGroup) {
   auto node = cluster.StartNode();
   cluster.Publish(0, {Click(t0, "F", 10), Click(t0 + 59 * kSecond, "M", 1), Click(t0 + kMinute, "F", 2)});
   cluster.Publish(1, {Click(t0 + kSecond, "F", 5), {"login", "u1", t0, {}, {{"gender", "F"}}}});
-  EXPECT_THAT(Rows(*node, "clicks"), ElementsAre("2024-05-01T00:00:00Z/2024-05-01T00:01:00Z {gender=F} clicks=2 points=15",
-                                                 "2024-05-01T00:00:00Z/2024-05-01T00:01:00Z {gender=M} clicks=1 points=1",
-                                                 "2024-05-01T00:01:00Z/2024-05-01T00:02:00Z {gender=F} clicks=1 points=2"));
+  EXPECT_THAT(Rows(*node, "clicks"),
+              ElementsAre("2024-05-01T00:00:00Z/2024-05-01T00:01:00Z {gender=F} clicks=2 points=15",
+                          "2024-05-01T00:00:00Z/2024-05-01T00:01:00Z {gender=M} clicks=1 points=1",
+                          "2024-05-01T00:01:00Z/2024-05-01T00:02:00Z {gender=F} clicks=1 points=2"));
   const v1::MetricStatus status = node->Status("clicks");
   EXPECT_EQ(status.matched_count(), 4);
   EXPECT_EQ(status.not_matched_count(), 1);
@@ -81,7 +82,9 @@ TEST_F(AggregatorTest, CountsEventsOfAllPartitionsByWindowAndGroup) {
 TEST_F(AggregatorTest, MissingFieldsAreTheNullGroupAndFailingMeasuresSkipThemselvesOnly) {
   cluster.Apply(MakeMetric("clicks", 1, kClicksByGender));
   auto node = cluster.StartNode();
-  cluster.Publish(0, {{"click", "u1", t0, {{"points", 1}}, {}}, {"click", "u1", t0, {}, {{"points", "many"}}}, {"click", "u1", t0, {}, {}}});
+  cluster.Publish(0, {{"click", "u1", t0, {{"points", 1}}, {}},
+                      {"click", "u1", t0, {}, {{"points", "many"}}},
+                      {"click", "u1", t0, {}, {}}});
   EXPECT_THAT(Rows(*node, "clicks"),
               ElementsAre("2024-05-01T00:00:00Z/2024-05-01T00:01:00Z {gender=null} clicks=3 points=1"));
   EXPECT_EQ(node->Status("clicks").failed_expression_count(), 2);
@@ -110,7 +113,8 @@ TEST_F(AggregatorTest, ARestartContinuesWhereItWas) {
 TEST_F(AggregatorTest, AMetricAppliedMidwayCountsFromTheBeginning) {
   cluster.Apply(MakeMetric("first", 1, kClicksByGender));
   auto node = cluster.StartNode();
-  for (int i = 0; i < 50; ++i) cluster.Publish(i % 2, {Click(t0 + i * kSecond, "F", 1), Click(t0 + i * kMinute, "M", 2)});
+  for (int i = 0; i < 50; ++i)
+    cluster.Publish(i % 2, {Click(t0 + i * kSecond, "F", 1), Click(t0 + i * kMinute, "M", 2)});
   const std::vector<std::string> first = Rows(*node, "first");
   cluster.Apply(MakeMetric("second", 1, kClicksByGender));
   for (int i = 0; i < 10; ++i) cluster.Publish(i % 2, {Click(t0 + i * kSecond, "F", 1)});
@@ -141,19 +145,22 @@ TEST_F(AggregatorTest, RowsBecomeFinalByWatermarkAndLateEventsReviseThem) {
   cluster.clock().Advance(std::chrono::seconds(70));
   cluster.Publish(0, {Click(t0 + 65 * kSecond, "F", 1)});
   // The other partition is idle by now, so its clock is the wall.
-  EXPECT_THAT(Rows(*node, "clicks", true), ElementsAre(HasSubstr("{gender=F} clicks=1 points=1 final r1"),
-                                                       HasSubstr("{gender=M} clicks=1 points=1 final r1"), HasSubstr("running r0")));
+  EXPECT_THAT(Rows(*node, "clicks", true),
+              ElementsAre(HasSubstr("{gender=F} clicks=1 points=1 final r1"),
+                          HasSubstr("{gender=M} clicks=1 points=1 final r1"), HasSubstr("running r0")));
   cluster.Publish(0, {Click(t0 + 1, "F", 5)});
-  EXPECT_THAT(Rows(*node, "clicks", true), ElementsAre(HasSubstr("{gender=F} clicks=2 points=6 final r2"),
-                                                       HasSubstr("{gender=M} clicks=1 points=1 final r1"), HasSubstr("running r0")));
+  EXPECT_THAT(Rows(*node, "clicks", true),
+              ElementsAre(HasSubstr("{gender=F} clicks=2 points=6 final r2"),
+                          HasSubstr("{gender=M} clicks=1 points=1 final r1"), HasSubstr("running r0")));
   // The idle partition wakes up behind: until it is idle again, its own watermark counts.
   cluster.Publish(1, {Click(t0 + 1, "F", 5), Click(t0 + 1, "X", 5)});
   EXPECT_THAT(Rows(*node, "clicks", true)[0], HasSubstr("{gender=F} clicks=3 points=11 running r0"));
   cluster.clock().Advance(std::chrono::seconds(40));
   cluster.Publish(0, {Click(t0 + 110 * kSecond, "F", 1)});
-  EXPECT_THAT(Rows(*node, "clicks", true),
-              ElementsAre(HasSubstr("{gender=F} clicks=3 points=11 final r3"), HasSubstr("{gender=M} clicks=1 points=1 final r1"),
-                          HasSubstr("{gender=X} clicks=1 points=5 final r1"), HasSubstr("clicks=2 points=2 running r0")));
+  EXPECT_THAT(Rows(*node, "clicks", true), ElementsAre(HasSubstr("{gender=F} clicks=3 points=11 final r3"),
+                                                       HasSubstr("{gender=M} clicks=1 points=1 final r1"),
+                                                       HasSubstr("{gender=X} clicks=1 points=5 final r1"),
+                                                       HasSubstr("clicks=2 points=2 running r0")));
   node->Stop();
   node = cluster.StartNode();
   EXPECT_THAT(Rows(*node, "clicks", true)[0], HasSubstr("{gender=F} clicks=3 points=11 final r3"));
@@ -221,15 +228,17 @@ TEST_F(AggregatorTest, AnImportIsItsOwnTimelineAndFinalWhenItEnds) {
   imported.time_us = old + 5 * kMinute;
   cluster.Publish(0, {imported});
   cluster.clock().Advance(std::chrono::minutes(2));
-  EXPECT_THAT(Rows(*node, "clicks", true),
-              ElementsAre(HasSubstr("2015-05-17T10:01:00Z {gender=F} clicks=1 points=1 final r1"),
-                          HasSubstr("2015-05-17T10:06:00Z {gender=F} clicks=1 points=1 running r0"), HasSubstr("running r0")));
+  EXPECT_THAT(
+      Rows(*node, "clicks", true),
+      ElementsAre(HasSubstr("2015-05-17T10:01:00Z {gender=F} clicks=1 points=1 final r1"),
+                  HasSubstr("2015-05-17T10:06:00Z {gender=F} clicks=1 points=1 running r0"), HasSubstr("running r0")));
   EXPECT_EQ(node->Status("clicks").late_count(), 0);
   TestEvent end;
   end.ends_timeline = true;
   end.timeline = "import-1";
   cluster.Publish(0, {end});
-  EXPECT_THAT(Rows(*node, "clicks", true), ElementsAre(HasSubstr("final r1"), HasSubstr("final r1"), HasSubstr("final r1")));
+  EXPECT_THAT(Rows(*node, "clicks", true),
+              ElementsAre(HasSubstr("final r1"), HasSubstr("final r1"), HasSubstr("final r1")));
 }
 
 TEST_F(AggregatorTest, ASilentImportStopsHoldingBackFinal) {
@@ -250,9 +259,10 @@ TEST_F(AggregatorTest, GroupsBeyondTheLimitGoToOtherAndTheWindowSaysSo) {
   auto node = cluster.StartNode();
   for (const char* gender : {"a", "b", "c", "d", "a", "c"}) cluster.Publish(0, {Click(t0, gender, 1)});
   cluster.Publish(0, {Click(t0 + kMinute, "z", 1)});
-  EXPECT_THAT(Rows(*node, "clicks"),
-              ElementsAre(HasSubstr("{gender=a} clicks=2 points=2 truncated"), HasSubstr("{gender=b} clicks=1 points=1 truncated"),
-                          HasSubstr("{gender=__other__} clicks=3 points=3 truncated"), HasSubstr("{gender=z} clicks=1 points=1")));
+  EXPECT_THAT(Rows(*node, "clicks"), ElementsAre(HasSubstr("{gender=a} clicks=2 points=2 truncated"),
+                                                 HasSubstr("{gender=b} clicks=1 points=1 truncated"),
+                                                 HasSubstr("{gender=__other__} clicks=3 points=3 truncated"),
+                                                 HasSubstr("{gender=z} clicks=1 points=1")));
   EXPECT_FALSE(absl::StrContains(Rows(*node, "clicks")[3], "truncated"));
   node->Crash();
   node = cluster.StartNode();
@@ -277,7 +287,8 @@ TEST_F(AggregatorTest, OldWindowsGoAfterTheirRetentionAndLeaveNothing) {
   EXPECT_EQ(cluster.LiveRecords()[3], 1);
   // What comes for a window that is gone opens it again.
   cluster.Publish(0, {Click(t0, "F", 9)});
-  EXPECT_THAT(Rows(*node, "clicks"), ElementsAre(HasSubstr("00:01:00Z {gender=F} clicks=1 points=9"), HasSubstr("clicks=1 points=1")));
+  EXPECT_THAT(Rows(*node, "clicks"),
+              ElementsAre(HasSubstr("00:01:00Z {gender=F} clicks=1 points=9"), HasSubstr("clicks=1 points=1")));
   node->Stop();
   node = cluster.StartNode();
   EXPECT_EQ(Rows(*node, "clicks").size(), 2u);
@@ -365,9 +376,8 @@ TEST_F(AggregatorTest, ASuccessorOfTheSameNameFencesTheOldOne) {
   EXPECT_EQ(Rows(*zombie, "clicks").size(), 1u);
   auto successor = cluster.StartNode("same");
   for (int i = 0; i < 20; ++i) cluster.Publish(i % 2, {Click(t0, "F", 1)});
-  EXPECT_TRUE(naru::testing::WaitUntil([&] {
-    return zombie->aggregator().stats().fenced + successor->aggregator().stats().fenced > 0;
-  }));
+  EXPECT_TRUE(naru::testing::WaitUntil(
+      [&] { return zombie->aggregator().stats().fenced + successor->aggregator().stats().fenced > 0; }));
   zombie->Stop();
   EXPECT_TRUE(naru::testing::WaitUntil([&] {
     const auto rows = Rows(*successor, "clicks");

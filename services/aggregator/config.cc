@@ -6,16 +6,20 @@ namespace naru::aggregator {
 
 void AddAggregatorOptions(Options* options, AggregatorOptions* aggregator) {
   options->Section("Windows");
-  options->Add("aggregator_memory", &aggregator->memory,
-               "Memory for the states of windows; what is beyond it stays on disk until it is asked for.")
+  options
+      ->Add("aggregator_memory", &aggregator->memory,
+            "Memory for the states of windows; what is beyond it stays on disk until it is asked for.")
       .Range(16 << 20, double{1024} * (1 << 30));
-  options->Add("commit_interval", &aggregator->commit_interval,
-               "How often counted events are committed; stretches by itself where much changes.")
+  options
+      ->Add("commit_interval", &aggregator->commit_interval,
+            "How often counted events are committed; stretches by itself where much changes.")
       .Range(10, 60'000);
-  options->Add("maintenance_interval", &aggregator->maintenance_interval, "How often old windows and metrics are removed.")
+  options
+      ->Add("maintenance_interval", &aggregator->maintenance_interval, "How often old windows and metrics are removed.")
       .Range(10, 3'600'000)
       .Hidden();
-  options->Add("late_retention", &aggregator->late_retention, "How long events that came too late for a metric are kept.")
+  options
+      ->Add("late_retention", &aggregator->late_retention, "How long events that came too late for a metric are kept.")
       .Range(6e7, 3.2e15);
 }
 
@@ -26,8 +30,9 @@ void AddAggregatorConfig(Options* options, AggregatorConfig* config) {
   options->Add("kafka_brokers", &config->kafka_brokers, "The cluster that holds the event log: HOST:PORT,HOST:PORT.");
   options->Add("kafka_topic_prefix", &config->kafka_topic_prefix, "Put before the names of all topics.");
   options->Add("kafka_property", &config->kafka_properties, "A setting of librdkafka, NAME=VALUE; may be repeated.");
-  options->Add("state_dir", &config->aggregator.state_dir,
-               "Directory for the local copy of the windows; empty: a temporary one, read back from the log at each start.");
+  options->Add(
+      "state_dir", &config->aggregator.state_dir,
+      "Directory for the local copy of the windows; empty: a temporary one, read back from the log at each start.");
   options->Add("instance", &config->aggregator.instance,
                "Stable name of this replica, unlike any other's; empty: the host name.");
   options->Add("group", &config->aggregator.group, "Consumer group that the replicas share.");
@@ -40,8 +45,9 @@ void AddAggregatorConfig(Options* options, AggregatorConfig* config) {
   options->Validate([config] {
     std::vector<FieldViolation> violations;
     if (!config->data_dir.empty()) {
-      violations.push_back({"data_dir", "an embedded log belongs to one process: run `naru up --data_dir DIR` instead, or "
-                                        "give --kafka_brokers"});
+      violations.push_back({"data_dir",
+                            "an embedded log belongs to one process: run `naru up --data_dir DIR` instead, or "
+                            "give --kafka_brokers"});
     } else if (config->kafka_brokers.empty()) {
       violations.push_back({"kafka_brokers", "must be given; without Kafka run everything in one process: `naru up`"});
     }

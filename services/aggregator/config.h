@@ -12,12 +12,12 @@ namespace naru::aggregator {
 
 /// What the service itself needs; the same in its own process and in `naru up`.
 struct AggregatorOptions {
-  ByteSize memory{64 << 20};                  ///< of states, half for counting, half for answering
+  ByteSize memory{64 << 20};  ///< of states, half for counting, half for answering
   std::chrono::milliseconds commit_interval{200};
   std::chrono::milliseconds maintenance_interval{10'000};  ///< how often old windows and metrics are removed
-  std::string group = "naru-aggregator";      ///< the replicas that share the partitions out among them
-  std::string instance;                       ///< stable and unique name of this replica; empty: host name
-  std::string state_dir;                      ///< on Kafka: the serving view; empty: a temporary directory
+  std::string group = "naru-aggregator";                   ///< the replicas that share the partitions out among them
+  std::string instance;                                    ///< stable and unique name of this replica; empty: host name
+  std::string state_dir;                                   ///< on Kafka: the serving view; empty: a temporary directory
   std::chrono::microseconds late_retention = std::chrono::hours(24 * 30);  ///< of `events.late`
 };
 

@@ -121,7 +121,8 @@ absl::Status ConsumeLoop::OpenSession(Session* session) {
       session->late.erase(p);
     }
   };
-  NARU_ASSIGN_OR_RETURN(session->consumer, log_.OpenConsumer(options_.group, event_log::kEventsTopic, std::move(listener)));
+  NARU_ASSIGN_OR_RETURN(session->consumer,
+                        log_.OpenConsumer(options_.group, event_log::kEventsTopic, std::move(listener)));
   session->last_commit = session->last_maintenance = session->last_eviction = SteadyClock::now();
   return absl::OkStatus();
 }
@@ -142,7 +143,8 @@ absl::Status ConsumeLoop::RunSession() {
   }
   if (stopping() && !abandoned_.load() && (status.ok() || absl::IsCancelled(status))) {
     const absl::Status last = CommitAll(&session);
-    if (!last.ok()) NARU_LOG(WARNING, "the last commit failed; it is counted again at the next start", {{"error", last}});
+    if (!last.ok())
+      NARU_LOG(WARNING, "the last commit failed; it is counted again at the next start", {{"error", last}});
   }
   MutexLock lock(&mu_);
   consumer_ = nullptr;
@@ -188,7 +190,8 @@ absl::Status ConsumeLoop::AdoptPlans(Session* session) {
   }
   for (const auto& [p, partition] : session->partitions) {
     const auto& fresh = session->newly_assigned;
-    if (changed || std::find(fresh.begin(), fresh.end(), p) != fresh.end()) NARU_RETURN_IF_ERROR(partition->AdoptPlans(plans));
+    if (changed || std::find(fresh.begin(), fresh.end(), p) != fresh.end())
+      NARU_RETURN_IF_ERROR(partition->AdoptPlans(plans));
   }
   session->newly_assigned.clear();
   return absl::OkStatus();
@@ -213,11 +216,13 @@ absl::StatusOr<std::vector<std::pair<int, int64_t>>> ConsumeLoop::Assign(Session
         return true;
       },
       kRestoreTimeout);
-  if (!caught_up) return MakeError(absl::StatusCode::kUnavailable, "VIEW_BEHIND", "the view did not reach the end of aggregates");
+  if (!caught_up)
+    return MakeError(absl::StatusCode::kUnavailable, "VIEW_BEHIND", "the view did not reach the end of aggregates");
   std::vector<std::pair<int, int64_t>> positions;
   for (const int p : partitions) {
     const int64_t offset = std::max(next.count(p) > 0 ? next[p] : 0, view_.HeadOffset(p));
-    auto partition = std::make_unique<SourcePartition>(log_, view_, p, offset, options_.drop_repeats, &session->pane_uses);
+    auto partition =
+        std::make_unique<SourcePartition>(log_, view_, p, offset, options_.drop_repeats, &session->pane_uses);
     NARU_RETURN_IF_ERROR(partition->RestoreReplays());
     if (session->kernel != nullptr) {
       NARU_RETURN_IF_ERROR(partition->AdoptPlans(session->kernel->plans()));

@@ -185,7 +185,9 @@ bool DistinctSketch::MergeEncoded(absl::string_view in) {
   for (uint64_t i = 0; i < count; ++i) {
     uint64_t gap;
     uint8_t rank;
-    if (!GetVarint(&in, &gap) || !GetByte(&in, &rank) || gap >= kRegisters || next + gap >= kRegisters || rank > kMaxRank) return false;
+    if (!GetVarint(&in, &gap) || !GetByte(&in, &rank) || gap >= kRegisters || next + gap >= kRegisters ||
+        rank > kMaxRank)
+      return false;
     registers_[next + gap] = std::max(registers_[next + gap], rank);
     next += gap + 1;
   }

@@ -9,9 +9,9 @@
 
 namespace naru::aggregator {
 
-/// A set of 64-bit hashes of which only the size is asked. Up to kExactLimit different ones it is exact; beyond, it is a
-/// HyperLogLog of 2^14 registers with a relative standard error of 0.81 % (Ertl's improved estimator: no bias for small
-/// or large sets). The state depends only on the set, so merging is associative, commutative and idempotent.
+/// A set of 64-bit hashes of which only the size is asked. Up to kExactLimit different ones it is exact; beyond, it is
+/// a HyperLogLog of 2^14 registers with a relative standard error of 0.81 % (Ertl's improved estimator: no bias for
+/// small or large sets). The state depends only on the set, so merging is associative, commutative and idempotent.
 class DistinctSketch {
  public:
   static constexpr int kExactLimit = 2048;

@@ -64,8 +64,8 @@ absl::Status EventKernel::Take(const event_log::FetchedRecord& record, absl::Spa
     if (record.offset < state->next_offset) continue;
     Pending pending;
     key_.clear();
-    NARU_ASSIGN_OR_RETURN(const MetricState::Outcome outcome,
-                          state->Route(event, type_id, time_us, record.timestamp_us, *activation, &key_, &pending.match));
+    NARU_ASSIGN_OR_RETURN(const MetricState::Outcome outcome, state->Route(event, type_id, time_us, record.timestamp_us,
+                                                                           *activation, &key_, &pending.match));
     if (outcome == MetricState::Outcome::kLate) {
       late->push_back({state->plan().name, std::string(record.value), record.timestamp_us});
     }

@@ -1,5 +1,5 @@
-// Counts events: parses each once, evaluates it for every metric, and updates the states in small groups, so that memory
-// is fetched ahead.
+// Counts events: parses each once, evaluates it for every metric, and updates the states in small groups, so that
+// memory is fetched ahead.
 #pragma once
 
 #include <array>
@@ -35,10 +35,10 @@ class EventKernel {
   explicit EventKernel(std::shared_ptr<const PlanSet> plans);
   ~EventKernel();
 
-  /// Counts the records of a batch with offsets below `end_offset` in each of `metrics` (all of one partition and of this
-  /// plan set); a metric skips what is below its `next_offset`, which moves on to the batch's end. Records that are not
-  /// events are skipped and counted. `replays` may be null; `late` takes what is too late.
-  /// Errors: of reading stored panes; the states are then of no use any more.
+  /// Counts the records of a batch with offsets below `end_offset` in each of `metrics` (all of one partition and of
+  /// this plan set); a metric skips what is below its `next_offset`, which moves on to the batch's end. Records that
+  /// are not events are skipped and counted. `replays` may be null; `late` takes what is too late. Errors: of reading
+  /// stored panes; the states are then of no use any more.
   absl::Status Process(const event_log::FetchedBatch& batch, int64_t end_offset, absl::Span<MetricState* const> metrics,
                        ReplayFilter* replays, std::vector<LateEvent>* late);
 

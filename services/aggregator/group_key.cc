@@ -6,8 +6,16 @@
 namespace naru::aggregator {
 namespace {
 
-enum Tag : char { kNullTag = 1, kFalseTag = 2, kTrueTag = 3, kNumberTag = 4, kBigIntTag = 5, kStringTag = 6, kTimestampTag = 7,
-                  kDurationTag = 8 };
+enum Tag : char {
+  kNullTag = 1,
+  kFalseTag = 2,
+  kTrueTag = 3,
+  kNumberTag = 4,
+  kBigIntTag = 5,
+  kStringTag = 6,
+  kTimestampTag = 7,
+  kDurationTag = 8
+};
 
 constexpr int64_t kExactInDouble = int64_t{1} << 53;
 constexpr uint64_t kSignBit = uint64_t{1} << 63;
@@ -89,8 +97,12 @@ bool SkipGroupValue(absl::string_view* key) {
 
 bool AppendGroupValue(const cel::Value& value, std::string* key) {
   switch (value.kind()) {
-    case cel::Kind::kNull: key->push_back(kNullTag); return true;
-    case cel::Kind::kBool: key->push_back(value.bool_value() ? kTrueTag : kFalseTag); return true;
+    case cel::Kind::kNull:
+      key->push_back(kNullTag);
+      return true;
+    case cel::Kind::kBool:
+      key->push_back(value.bool_value() ? kTrueTag : kFalseTag);
+      return true;
     case cel::Kind::kInt:
       if (value.int_value() >= -kExactInDouble && value.int_value() <= kExactInDouble) {
         AppendNumber(static_cast<double>(value.int_value()), key);
@@ -117,20 +129,28 @@ bool AppendGroupValue(const cel::Value& value, std::string* key) {
       return true;
     case cel::Kind::kError:
     case cel::Kind::kList:
-    case cel::Kind::kStruct: return false;
+    case cel::Kind::kStruct:
+      return false;
   }
   return false;
 }
 
 cel::Value GroupValue::ToCel() const {
   switch (kind) {
-    case cel::Kind::kBool: return cel::Value::Bool(integer != 0);
-    case cel::Kind::kInt: return cel::Value::Int(integer);
-    case cel::Kind::kDouble: return cel::Value::Number(number);
-    case cel::Kind::kString: return cel::Value::String(text);
-    case cel::Kind::kTimestamp: return cel::Value::Timestamp(integer);
-    case cel::Kind::kDuration: return cel::Value::Duration(integer);
-    default: return cel::Value::Null();
+    case cel::Kind::kBool:
+      return cel::Value::Bool(integer != 0);
+    case cel::Kind::kInt:
+      return cel::Value::Int(integer);
+    case cel::Kind::kDouble:
+      return cel::Value::Number(number);
+    case cel::Kind::kString:
+      return cel::Value::String(text);
+    case cel::Kind::kTimestamp:
+      return cel::Value::Timestamp(integer);
+    case cel::Kind::kDuration:
+      return cel::Value::Duration(integer);
+    default:
+      return cel::Value::Null();
   }
 }
 
@@ -141,7 +161,8 @@ bool ReadGroupValue(absl::string_view* key, GroupValue* value) {
   key->remove_prefix(1);
   uint64_t bits = 0;
   switch (tag) {
-    case kNullTag: return true;
+    case kNullTag:
+      return true;
     case kFalseTag:
     case kTrueTag:
       value->kind = cel::Kind::kBool;
@@ -157,7 +178,9 @@ bool ReadGroupValue(absl::string_view* key, GroupValue* value) {
     case kTimestampTag:
     case kDurationTag:
       if (!ReadBigEndian(key, &bits)) return false;
-      value->kind = tag == kBigIntTag ? cel::Kind::kInt : tag == kTimestampTag ? cel::Kind::kTimestamp : cel::Kind::kDuration;
+      value->kind = tag == kBigIntTag      ? cel::Kind::kInt
+                    : tag == kTimestampTag ? cel::Kind::kTimestamp
+                                           : cel::Kind::kDuration;
       value->integer = static_cast<int64_t>(bits ^ kSignBit);
       return true;
     case kStringTag: {
@@ -171,7 +194,8 @@ bool ReadGroupValue(absl::string_view* key, GroupValue* value) {
       key->remove_prefix(end + 2);
       return true;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 

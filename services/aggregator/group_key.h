@@ -1,6 +1,6 @@
-// Groups as bytes: the values of a metric's dimensions, one after the other, so encoded that the order of the bytes is the
-// order of the values (null, false, true, numbers, strings, timestamps). Equal values of int and double are equal bytes.
-// Part of stored keys: the encoding never changes.
+// Groups as bytes: the values of a metric's dimensions, one after the other, so encoded that the order of the bytes is
+// the order of the values (null, false, true, numbers, strings, timestamps). Equal values of int and double are equal
+// bytes. Part of stored keys: the encoding never changes.
 #pragma once
 
 #include <string>
@@ -19,8 +19,8 @@ inline constexpr absl::string_view kOtherGroup("\xFE", 1);
 /// How its values are shown.
 inline constexpr absl::string_view kOtherName = "__other__";
 
-/// Appends one value. Returns false, appending nothing, for what cannot be a group: lists, structs, errors, NaN, texts over
-/// kMaxGroupTextBytes.
+/// Appends one value. Returns false, appending nothing, for what cannot be a group: lists, structs, errors, NaN, texts
+/// over kMaxGroupTextBytes.
 bool AppendGroupValue(const cel::Value& value, std::string* key);
 
 /// One value of a group, taken out of its key.

@@ -13,9 +13,9 @@
 namespace naru::aggregator {
 namespace {
 
+using testing::Cluster;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::Cluster;
 using testing::MakeMetric;
 using testing::Node;
 using testing::ShowRow;
@@ -52,7 +52,9 @@ class AggregatorKafkaTest : public ::testing::Test {
   void Publish(int count) {
     for (int i = 0; i < count; ++i) {
       const int64_t n = published++;
-      cluster->Publish(static_cast<int>(n % 2), {{"click", absl::StrCat("u", n % 10), cluster->clock().NowMicros(), {{"points", 2}}, {{"gender", "F"}}}});
+      cluster->Publish(
+          static_cast<int>(n % 2),
+          {{"click", absl::StrCat("u", n % 10), cluster->clock().NowMicros(), {{"points", 2}}, {{"gender", "F"}}}});
     }
   }
   std::string Expected() const {
@@ -78,8 +80,9 @@ TEST_F(AggregatorKafkaTest, RestartsAndCrashesLoseAndDoubleNothing) {
     Publish(7);
     node = cluster->StartNode();
   }
-  EXPECT_TRUE(naru::testing::WaitUntil([&] { return Rows(*node) == std::vector<std::string>{} || absl::StrContains(Rows(*node)[0], Expected()); },
-                                       std::chrono::seconds(60)));
+  EXPECT_TRUE(naru::testing::WaitUntil(
+      [&] { return Rows(*node) == std::vector<std::string>{} || absl::StrContains(Rows(*node)[0], Expected()); },
+      std::chrono::seconds(60)));
   EXPECT_THAT(Rows(*node), ElementsAre(HasSubstr(Expected())));
 }
 
@@ -93,7 +96,8 @@ TEST_F(AggregatorKafkaTest, TwoReplicasShareThePartitionsAndOneTakesOver) {
           v1::QueryWindowsRequest request;
           request.set_metric("clicks");
           const auto response = node.Query(request);
-          return response.ok() && response->rows_size() == 1 && absl::StrContains(ShowRow(response->rows(0)), Expected());
+          return response.ok() && response->rows_size() == 1 &&
+                 absl::StrContains(ShowRow(response->rows(0)), Expected());
         },
         std::chrono::seconds(60));
   };

@@ -31,7 +31,8 @@ absl::Status ConsumeLoop::ExpirePanes(SourcePartition* partition) {
     std::vector<int64_t> expired;
     state->panes.ForEachRecord([&, &state = state](int64_t start_us, const PaneRecord& record) {
       const Pane* pane = state->panes.FindLoaded(start_us);
-      const bool stored = pane == nullptr || (!pane->dirty && pane->committed_offset < view_.AppliedOffset(partition->partition()));
+      const bool stored =
+          pane == nullptr || (!pane->dirty && pane->committed_offset < view_.AppliedOffset(partition->partition()));
       if (stored && now_us - record.last_change_us > state->plan().retention_us) expired.push_back(start_us);
     });
     for (const int64_t start_us : expired) {

@@ -97,13 +97,17 @@ struct ExtremeState {
 
 size_t StateSize(MeasureKind kind) {
   switch (kind) {
-    case MeasureKind::kCount: return 8;
+    case MeasureKind::kCount:
+      return 8;
     case MeasureKind::kSum:
-    case MeasureKind::kAvg: return sizeof(SumState);
+    case MeasureKind::kAvg:
+      return sizeof(SumState);
     case MeasureKind::kMin:
-    case MeasureKind::kMax: return sizeof(ExtremeState);
+    case MeasureKind::kMax:
+      return sizeof(ExtremeState);
     case MeasureKind::kCountDistinct:
-    case MeasureKind::kTopK: return sizeof(void*);
+    case MeasureKind::kTopK:
+      return sizeof(void*);
   }
   return 8;
 }
@@ -162,7 +166,9 @@ bool DecodeSum(absl::string_view* in, SumState* state) {
   uint8_t flags;
   uint64_t count;
   int64_t high;
-  if (!GetByte(in, &flags) || flags > 1 || !GetVarint(in, &count) || !GetSigned(in, &state->low) || !GetSigned(in, &high)) return false;
+  if (!GetByte(in, &flags) || flags > 1 || !GetVarint(in, &count) || !GetSigned(in, &state->low) ||
+      !GetSigned(in, &high))
+    return false;
   if (high > std::numeric_limits<int32_t>::max() / 2 || high < std::numeric_limits<int32_t>::min() / 2) return false;
   if (count > INT64_MAX / 2) return false;
   state->count = static_cast<int64_t>(count);
@@ -225,8 +231,9 @@ bool FindMeasureKind(absl::string_view agg, MeasureKind* kind) {
   static constexpr struct {
     absl::string_view name;
     MeasureKind kind;
-  } kKinds[] = {{"count", MeasureKind::kCount}, {"sum", MeasureKind::kSum}, {"min", MeasureKind::kMin},
-                {"max", MeasureKind::kMax},     {"avg", MeasureKind::kAvg}, {"count_distinct", MeasureKind::kCountDistinct},
+  } kKinds[] = {{"count", MeasureKind::kCount}, {"sum", MeasureKind::kSum},
+                {"min", MeasureKind::kMin},     {"max", MeasureKind::kMax},
+                {"avg", MeasureKind::kAvg},     {"count_distinct", MeasureKind::kCountDistinct},
                 {"top_k", MeasureKind::kTopK}};
   for (const auto& known : kKinds) {
     if (known.name != agg) continue;
@@ -240,11 +247,15 @@ absl::string_view SupportedAggregations() { return "count, sum, min, max, avg, c
 
 double MeasureResult::SortValue() const {
   switch (kind) {
-    case Kind::kInteger: return static_cast<double>(integer);
-    case Kind::kNumber: return number;
-    case Kind::kTop: return top.empty() ? 0 : static_cast<double>(top[0].count);
+    case Kind::kInteger:
+      return static_cast<double>(integer);
+    case Kind::kNumber:
+      return number;
+    case Kind::kTop:
+      return top.empty() ? 0 : static_cast<double>(top[0].count);
     case Kind::kNull:
-    case Kind::kError: break;
+    case Kind::kError:
+      break;
   }
   return -std::numeric_limits<double>::infinity();
 }
@@ -261,13 +272,23 @@ void CellLayout::Init(char* cell) const {
   for (size_t i = 0; i < shapes_.size(); ++i) {
     char* state = cell + offsets_[i];
     switch (shapes_[i].kind) {
-      case MeasureKind::kCount: new (state) int64_t(0); break;
+      case MeasureKind::kCount:
+        new (state) int64_t(0);
+        break;
       case MeasureKind::kSum:
-      case MeasureKind::kAvg: new (state) SumState; break;
+      case MeasureKind::kAvg:
+        new (state) SumState;
+        break;
       case MeasureKind::kMin:
-      case MeasureKind::kMax: new (state) ExtremeState; break;
-      case MeasureKind::kCountDistinct: new (state) DistinctSketch*(nullptr); break;
-      case MeasureKind::kTopK: new (state) TopKSketch*(nullptr); break;
+      case MeasureKind::kMax:
+        new (state) ExtremeState;
+        break;
+      case MeasureKind::kCountDistinct:
+        new (state) DistinctSketch*(nullptr);
+        break;
+      case MeasureKind::kTopK:
+        new (state) TopKSketch*(nullptr);
+        break;
     }
   }
 }
@@ -311,9 +332,13 @@ void CellLayout::Merge(const char* from, char* to) const {
   for (size_t i = 0; i < shapes_.size(); ++i) {
     const uint32_t offset = offsets_[i];
     switch (shapes_[i].kind) {
-      case MeasureKind::kCount: At<int64_t>(to, offset) += At<int64_t>(from, offset); break;
+      case MeasureKind::kCount:
+        At<int64_t>(to, offset) += At<int64_t>(from, offset);
+        break;
       case MeasureKind::kSum:
-      case MeasureKind::kAvg: At<SumState>(to, offset).Merge(At<SumState>(from, offset)); break;
+      case MeasureKind::kAvg:
+        At<SumState>(to, offset).Merge(At<SumState>(from, offset));
+        break;
       case MeasureKind::kMin:
       case MeasureKind::kMax: {
         const ExtremeState& other = At<ExtremeState>(from, offset);
@@ -336,11 +361,17 @@ void CellLayout::Encode(const char* cell, std::string* out) const {
   for (size_t i = 0; i < shapes_.size(); ++i) {
     const uint32_t offset = offsets_[i];
     switch (shapes_[i].kind) {
-      case MeasureKind::kCount: PutVarint(At<int64_t>(cell, offset), out); break;
+      case MeasureKind::kCount:
+        PutVarint(At<int64_t>(cell, offset), out);
+        break;
       case MeasureKind::kSum:
-      case MeasureKind::kAvg: EncodeSum(At<SumState>(cell, offset), out); break;
+      case MeasureKind::kAvg:
+        EncodeSum(At<SumState>(cell, offset), out);
+        break;
       case MeasureKind::kMin:
-      case MeasureKind::kMax: EncodeExtreme(At<ExtremeState>(cell, offset), out); break;
+      case MeasureKind::kMax:
+        EncodeExtreme(At<ExtremeState>(cell, offset), out);
+        break;
       case MeasureKind::kCountDistinct:
       case MeasureKind::kTopK:
         sketch.clear();
@@ -397,7 +428,9 @@ void CellLayout::Finish(size_t i, const char* cell, MeasureResult* result) const
       result->integer = At<int64_t>(cell, offset);
       break;
     case MeasureKind::kSum:
-    case MeasureKind::kAvg: FinishSum(At<SumState>(cell, offset), shapes_[i].kind == MeasureKind::kAvg, result); break;
+    case MeasureKind::kAvg:
+      FinishSum(At<SumState>(cell, offset), shapes_[i].kind == MeasureKind::kAvg, result);
+      break;
     case MeasureKind::kMin:
     case MeasureKind::kMax: {
       const ExtremeState& state = At<ExtremeState>(cell, offset);
@@ -415,7 +448,9 @@ void CellLayout::Finish(size_t i, const char* cell, MeasureResult* result) const
       result->relative_error = state == nullptr || state->exact() ? 0 : DistinctSketch::kRelativeError;
       break;
     }
-    case MeasureKind::kTopK: FinishTopK(At<TopKSketch*>(cell, offset), shapes_[i].k, result); break;
+    case MeasureKind::kTopK:
+      FinishTopK(At<TopKSketch*>(cell, offset), shapes_[i].k, result);
+      break;
   }
 }
 

@@ -1,5 +1,5 @@
-// What a metric computes: the states of its measures, packed into one cell of memory for each pane and group, so that an
-// event costs one look-up however many measures there are.
+// What a metric computes: the states of its measures, packed into one cell of memory for each pane and group, so that
+// an event costs one look-up however many measures there are.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,8 @@ struct MeasureResult {
   double SortValue() const;
 };
 
-/// Where the states of a metric's measures lie in a cell, and what can be done with them. A cell is `size()` bytes, aligned
-/// to 8, between Init and Destroy. Immutable; thread-safe; cells are not.
+/// Where the states of a metric's measures lie in a cell, and what can be done with them. A cell is `size()` bytes,
+/// aligned to 8, between Init and Destroy. Immutable; thread-safe; cells are not.
 class CellLayout {
  public:
   explicit CellLayout(std::vector<MeasureShape> shapes);
@@ -63,8 +63,8 @@ class CellLayout {
   /// Frees what the states hold on the heap.
   void Destroy(char* cell) const;
 
-  /// Counts an event whose expression gave `value` (ignored by count) in measure `i`. Null changes nothing. Returns false,
-  /// changing nothing, for values that the measure cannot take.
+  /// Counts an event whose expression gave `value` (ignored by count) in measure `i`. Null changes nothing. Returns
+  /// false, changing nothing, for values that the measure cannot take.
   bool Update(size_t i, char* cell, const cel::Value& value) const;
   /// The same for count, which takes no value.
   void Increment(size_t i, char* cell) const { ++*reinterpret_cast<int64_t*>(cell + offsets_[i]); }

@@ -128,8 +128,9 @@ TEST(MeasureTest, ExtremesCompareIntegersAndDoublesExactly) {
 TEST(MeasureTest, DistinctCountsEqualNumbersOfBothKindsOnce) {
   const CellLayout layout({{MeasureKind::kCountDistinct, 0}});
   Cell cell(&layout);
-  for (const cel::Value& value : {cel::Value::Int(1), cel::Value::Double(1), cel::Value::Number(1), cel::Value::String("1"),
-                                  cel::Value::Bool(true), cel::Value::Double(0), cel::Value::Double(-0.0)}) {
+  for (const cel::Value& value :
+       {cel::Value::Int(1), cel::Value::Double(1), cel::Value::Number(1), cel::Value::String("1"),
+        cel::Value::Bool(true), cel::Value::Double(0), cel::Value::Double(-0.0)}) {
     AddTo(layout, value, &cell);
   }
   EXPECT_EQ(Finish(layout, cell, 0).integer, 4);

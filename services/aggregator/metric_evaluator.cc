@@ -30,7 +30,8 @@ class MemoryRowSource : public RowSource {
   std::vector<ViewPane> ListPanes(int32_t, int64_t from_us, int64_t to_us) const override {
     std::vector<ViewPane> panes;
     state_.panes.ForEachLoaded([&](const Pane* pane) {
-      if (pane->span.start_us >= from_us && pane->span.start_us < to_us) panes.push_back({pane->span.start_us, pane->record, 0});
+      if (pane->span.start_us >= from_us && pane->span.start_us < to_us)
+        panes.push_back({pane->span.start_us, pane->record, 0});
     });
     return panes;
   }
@@ -87,8 +88,10 @@ bool Matches(const Value& expected, const Value& actual) {
       return a == b || std::fabs(a - b) <= 1e-9 * std::max(std::fabs(a), std::fabs(b));
     }
     case Value::kStringValue:
-      return expected.string_value() == actual.string_value() || SameTime(expected.string_value(), actual.string_value());
-    case Value::kBoolValue: return expected.bool_value() == actual.bool_value();
+      return expected.string_value() == actual.string_value() ||
+             SameTime(expected.string_value(), actual.string_value());
+    case Value::kBoolValue:
+      return expected.bool_value() == actual.bool_value();
     case Value::kListValue: {
       const auto& a = expected.list_value().values();
       const auto& b = actual.list_value().values();
@@ -104,7 +107,8 @@ bool Matches(const Value& expected, const Value& actual) {
         if (found == actual.struct_value().fields().end() || !Matches(value, found->second)) return false;
       }
       return true;
-    default: return true;
+    default:
+      return true;
   }
 }
 
@@ -126,10 +130,13 @@ Struct IdentityOf(const Struct& row) {
 
 void CheckRow(const std::string& field, const Struct& expected, const std::vector<Struct>& rows,
               std::vector<FieldViolation>* failures) {
-  static const std::set<std::string> kNames = {"window_start", "window_end", "group", "measures", "final", "revision", "truncated"};
+  static const std::set<std::string> kNames = {"window_start", "window_end", "group",    "measures",
+                                               "final",        "revision",   "truncated"};
   const size_t before = failures->size();
   for (const auto& [name, value] : expected.fields()) {
-    if (kNames.count(name) == 0) failures->push_back({absl::StrCat(field, ".", name), "rows have window_start, window_end, group, measures, final, revision, truncated"});
+    if (kNames.count(name) == 0)
+      failures->push_back({absl::StrCat(field, ".", name),
+                           "rows have window_start, window_end, group, measures, final, revision, truncated"});
   }
   if (failures->size() > before) return;
   const Struct* same = nullptr;
@@ -139,13 +146,16 @@ void CheckRow(const std::string& field, const Struct& expected, const std::vecto
     same = &row;
   }
   if (same != nullptr) {
-    failures->push_back({field, absl::StrCat("expected ", ToJson(AsValue(expected)), ", came out: ", ToJson(AsValue(*same)))});
+    failures->push_back(
+        {field, absl::StrCat("expected ", ToJson(AsValue(expected)), ", came out: ", ToJson(AsValue(*same)))});
     return;
   }
   std::string windows;
-  for (size_t i = 0; i < rows.size() && i < 5; ++i) absl::StrAppend(&windows, i == 0 ? "" : ", ", ToJson(AsValue(IdentityOf(rows[i]))));
-  failures->push_back({field, absl::StrCat("expected ", ToJson(AsValue(expected)), ", but there is no such row; there are ",
-                                           rows.size(), windows.empty() ? "" : ": ", windows)});
+  for (size_t i = 0; i < rows.size() && i < 5; ++i)
+    absl::StrAppend(&windows, i == 0 ? "" : ", ", ToJson(AsValue(IdentityOf(rows[i]))));
+  failures->push_back(
+      {field, absl::StrCat("expected ", ToJson(AsValue(expected)), ", but there is no such row; there are ",
+                           rows.size(), windows.empty() ? "" : ": ", windows)});
 }
 
 }  // namespace
@@ -167,7 +177,8 @@ absl::StatusOr<std::unique_ptr<MetricEvaluator>> MetricEvaluator::Create(const s
                                                                          const std::vector<DeclaredType>& types) {
   auto plans = std::make_shared<PlanSet>();
   for (const DeclaredType& type : types) plans->environment.DeclareType(type.type, type.fields);
-  NARU_ASSIGN_OR_RETURN(std::shared_ptr<const MetricPlan> plan, MetricPlan::Compile(name, 1, 0, metric, &plans->environment));
+  NARU_ASSIGN_OR_RETURN(std::shared_ptr<const MetricPlan> plan,
+                        MetricPlan::Compile(name, 1, 0, metric, &plans->environment));
   plans->plans.push_back(plan);
   auto state = std::make_unique<State>();
   state->plans = plans;
@@ -189,12 +200,15 @@ absl::Status MetricEvaluator::AddJson(const Struct& event) {
   NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> time, TimeOf(event, "time"));
   NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> received, TimeOf(event, "received_time"));
   if (!time.has_value() && !received.has_value()) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "TEST_EVENT", "`time` must be given, such as 2024-05-01T09:00:00Z");
+    return MakeError(absl::StatusCode::kInvalidArgument, "TEST_EVENT",
+                     "`time` must be given, such as 2024-05-01T09:00:00Z");
   }
-  if (TextOf(event, "type").empty()) return MakeError(absl::StatusCode::kInvalidArgument, "TEST_EVENT", "`type` must be given");
+  if (TextOf(event, "type").empty())
+    return MakeError(absl::StatusCode::kInvalidArgument, "TEST_EVENT", "`type` must be given");
   const std::string id = TextOf(event, "id").empty() ? absl::StrCat(state_->offset) : TextOf(event, "id");
   const std::string source = TextOf(event, "source").empty() ? "test" : TextOf(event, "source");
-  const std::string type = TextOf(event, "type"), subject = TextOf(event, "subject"), session = TextOf(event, "session");
+  const std::string type = TextOf(event, "type"), subject = TextOf(event, "subject"),
+                    session = TextOf(event, "session");
   std::string data;
   if (const auto found = event.fields().find("data"); found != event.fields().end()) {
     data = found->second.struct_value().SerializeAsString();
@@ -217,7 +231,8 @@ absl::StatusOr<ResultPage> MetricEvaluator::Query(const v1::QueryWindowsRequest&
   const std::shared_ptr<const MetricPlan> plan(state_->plans, &state_->metric->plan());
   NARU_ASSIGN_OR_RETURN(WindowQuery query, WindowQuery::Compile(request, plan));
   MemoryRowSource source(*state_->metric);
-  return query.Run(source, PartitionFrontier(state_->metric->timelines().all(), plan->out_of_orderness_us, kForever, 0, false));
+  return query.Run(source,
+                   PartitionFrontier(state_->metric->timelines().all(), plan->out_of_orderness_us, kForever, 0, false));
 }
 
 absl::StatusOr<std::vector<Struct>> MetricEvaluator::Rows() {
@@ -236,7 +251,8 @@ absl::StatusOr<std::vector<Struct>> MetricEvaluator::Rows() {
 
 int64_t MetricEvaluator::late_count() const { return state_->metric->counts.late; }
 
-std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource, const catalog::ResourceLookup& lookup) {
+std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource,
+                                           const catalog::ResourceLookup& lookup) {
   std::vector<FieldViolation> failures;
   for (int i = 0; i < resource.tests_size(); ++i) {
     const catalog::v1::ResourceTest& test = resource.tests(i);
@@ -245,10 +261,12 @@ std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource
     std::set<std::string> seen;
     for (const Struct& event : test.events()) {
       const std::string type = TextOf(event, "type");
-      const catalog::v1::Resource* declared = lookup != nullptr && seen.insert(type).second ? lookup("EventType", type) : nullptr;
+      const catalog::v1::Resource* declared =
+          lookup != nullptr && seen.insert(type).second ? lookup("EventType", type) : nullptr;
       if (declared == nullptr) continue;
       types.push_back({type, {}});
-      for (const auto& [name, property] : declared->event_type().schema().properties()) types.back().fields.push_back(name);
+      for (const auto& [name, property] : declared->event_type().schema().properties())
+        types.back().fields.push_back(name);
     }
     auto evaluator = MetricEvaluator::Create(resource.metadata().name(), resource.metric(), types);
     if (!evaluator.ok()) {
@@ -264,7 +282,8 @@ std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource
       failures.push_back({field, std::string(rows.status().message())});
       continue;
     }
-    for (int r = 0; r < test.rows_size(); ++r) CheckRow(absl::StrCat(field, ".rows[", r, "]"), test.rows(r), *rows, &failures);
+    for (int r = 0; r < test.rows_size(); ++r)
+      CheckRow(absl::StrCat(field, ".rows[", r, "]"), test.rows(r), *rows, &failures);
   }
   return failures;
 }

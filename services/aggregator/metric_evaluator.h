@@ -17,7 +17,7 @@ class Struct;
 namespace naru::catalog::v1 {
 class Metric;
 class Resource;
-}
+}  // namespace naru::catalog::v1
 
 namespace naru::aggregator {
 
@@ -30,7 +30,8 @@ class MetricEvaluator {
     std::vector<std::string> fields;
   };
   /// Errors: as MetricPlan::Compile.
-  static absl::StatusOr<std::unique_ptr<MetricEvaluator>> Create(const std::string& name, const catalog::v1::Metric& metric,
+  static absl::StatusOr<std::unique_ptr<MetricEvaluator>> Create(const std::string& name,
+                                                                 const catalog::v1::Metric& metric,
                                                                  const std::vector<DeclaredType>& types = {});
   ~MetricEvaluator();
 
@@ -54,7 +55,8 @@ class MetricEvaluator {
 };
 
 /// Runs the tests of a Metric; see catalog::TestRunner. Registered for the kind `Metric`.
-std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource, const catalog::ResourceLookup& lookup);
+std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource,
+                                           const catalog::ResourceLookup& lookup);
 void RegisterMetricTests(catalog::TestRunners* runners);
 
 }  // namespace naru::aggregator

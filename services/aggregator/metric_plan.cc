@@ -38,7 +38,8 @@ bool TakeToken(absl::string_view* in, absl::string_view token) {
 // Whether what follows the first conjunct is a chain of `&&`, so that the first one alone can make the whole false:
 // anything that binds more loosely than && (or might hide it) sends us the slow way.
 bool IsConjunction(absl::string_view rest) {
-  if (!absl::StartsWith(rest, "&&") || absl::StrContains(rest, "\"\"\"") || absl::StrContains(rest, "'''")) return false;
+  if (!absl::StartsWith(rest, "&&") || absl::StrContains(rest, "\"\"\"") || absl::StrContains(rest, "'''"))
+    return false;
   char quote = 0;
   int depth = 0;
   for (size_t i = 0; i < rest.size(); ++i) {
@@ -52,7 +53,8 @@ bool IsConjunction(absl::string_view rest) {
       ++depth;
     } else if (c == ')' || c == ']') {
       --depth;
-    } else if (depth == 0 && (c == '?' || absl::StartsWith(rest.substr(i), "||") || absl::StartsWith(rest.substr(i), "//"))) {
+    } else if (depth == 0 &&
+               (c == '?' || absl::StartsWith(rest.substr(i), "||") || absl::StartsWith(rest.substr(i), "//"))) {
       return false;
     }
   }
@@ -62,7 +64,8 @@ bool IsConjunction(absl::string_view rest) {
 // Collects every problem of one metric.
 class Compiler {
  public:
-  Compiler(const catalog::v1::Metric& metric, cel::Environment* environment) : metric_(metric), environment_(environment) {}
+  Compiler(const catalog::v1::Metric& metric, cel::Environment* environment)
+      : metric_(metric), environment_(environment) {}
 
   void Problem(std::string field, std::string description) {
     problems_.push_back({absl::StrCat("spec.", field), std::move(description)});
@@ -91,7 +94,8 @@ class Compiler {
     if (!parsed.ok()) {
       Problem(field, std::string(parsed.status().message()));
     } else if (parsed->count() < minimum || parsed->count() > 100 * kYearUs) {
-      Problem(field, absl::StrCat("`", text, "` must be between ", FormatDuration(std::chrono::microseconds(minimum)), " and 100 years"));
+      Problem(field, absl::StrCat("`", text, "` must be between ", FormatDuration(std::chrono::microseconds(minimum)),
+                                  " and 100 years"));
     } else {
       return parsed->count();
     }
@@ -115,8 +119,10 @@ class Compiler {
 void Compiler::CheckName(const std::string& field, const std::string& name, std::set<std::string>* seen) {
   const bool word = !name.empty() && name.size() <= 64 && !absl::ascii_isdigit(name[0]) &&
                     std::all_of(name.begin(), name.end(), [](char c) { return absl::ascii_isalnum(c) || c == '_'; });
-  if (!word) Problem(field, absl::StrCat("`", name, "` must be letters, digits and `_`, 1 to 64, not beginning with a digit"));
-  if (name == "window_start" || name == "window_end") Problem(field, absl::StrCat("`", name, "` is taken by every row"));
+  if (!word)
+    Problem(field, absl::StrCat("`", name, "` must be letters, digits and `_`, 1 to 64, not beginning with a digit"));
+  if (name == "window_start" || name == "window_end")
+    Problem(field, absl::StrCat("`", name, "` is taken by every row"));
   if (!seen->insert(name).second) Problem(field, absl::StrCat("`", name, "` is used twice"));
 }
 
@@ -134,7 +140,8 @@ void Compiler::Times(int64_t updated_us, MetricPlan* plan) {
     if (time.ok()) {
       plan->start = {StartRule::Kind::kTime, *time};
     } else {
-      Problem("start", absl::StrCat("`", metric_.start(), "` must be earliest, latest or a time such as 2024-05-01T00:00:00Z"));
+      Problem("start",
+              absl::StrCat("`", metric_.start(), "` must be earliest, latest or a time such as 2024-05-01T00:00:00Z"));
     }
   }
   if (metric_.max_groups() < 0 || metric_.max_groups() > 100'000'000) {
@@ -169,7 +176,8 @@ void Compiler::Measures(MetricPlan* plan) {
     MeasurePlan compiled;
     compiled.name = measure.name();
     if (!FindMeasureKind(measure.agg(), &compiled.shape.kind)) {
-      Problem(field + ".agg", absl::StrCat("`", measure.agg(), "` is not supported: must be one of ", SupportedAggregations()));
+      Problem(field + ".agg",
+              absl::StrCat("`", measure.agg(), "` is not supported: must be one of ", SupportedAggregations()));
       continue;
     }
     if (compiled.shape.kind == MeasureKind::kCount) {
@@ -182,7 +190,8 @@ void Compiler::Measures(MetricPlan* plan) {
     compiled.filter = Filter(field + ".filter", measure.filter());
     if (compiled.shape.kind == MeasureKind::kTopK) {
       compiled.shape.k = measure.k() == 0 ? 10 : measure.k();
-      if (measure.k() < 0 || measure.k() > 1000) Problem(field + ".k", absl::StrCat(measure.k(), " must be between 1 and 1000"));
+      if (measure.k() < 0 || measure.k() > 1000)
+        Problem(field + ".k", absl::StrCat(measure.k(), " must be between 1 and 1000"));
     } else if (measure.k() != 0) {
       Problem(field + ".k", "is only for top_k");
     }
@@ -249,7 +258,8 @@ absl::StatusOr<std::shared_ptr<const MetricPlan>> MetricPlan::Compile(const std:
   if (grid.ok()) {
     plan->grid = *std::move(grid);
   } else {
-    for (FieldViolation& violation : GetErrorDetails(grid.status()).violations) compiler.problems()->push_back(violation);
+    for (FieldViolation& violation : GetErrorDetails(grid.status()).violations)
+      compiler.problems()->push_back(violation);
   }
   plan->filter = compiler.Filter("filter", metric.filter());
   compiler.Times(updated_us, plan.get());

@@ -28,9 +28,9 @@ inline constexpr int kMaxMeasures = 64;
 /// A condition on an event, and what of it can be told from the event's type alone: `type == "X" && ...` and
 /// `type in ["X", "Y"] && ...` are decided by one look-up of the type for all conditions of a metric.
 struct Condition {
-  cel::Program program;                        ///< not valid: always true
+  cel::Program program;                           ///< not valid: always true
   std::optional<std::vector<std::string>> types;  ///< only events of these types can match
-  bool types_decide = false;                   ///< and all of them do: the program need not run
+  bool types_decide = false;                      ///< and all of them do: the program need not run
 };
 
 /// One value that rows are grouped by.
@@ -58,10 +58,11 @@ class MetricPlan {
  public:
   /// Compiles version `version` of the metric `name`, made at `updated_us` (what `start: latest` counts from), into
   /// `environment`, which several metrics share.
-  /// Errors: INVALID_ARGUMENT with a field violation (`spec.measures[2].expr`) for every mistake, and for what this release
-  /// does not do, naming what it does.
+  /// Errors: INVALID_ARGUMENT with a field violation (`spec.measures[2].expr`) for every mistake, and for what this
+  /// release does not do, naming what it does.
   static absl::StatusOr<std::shared_ptr<const MetricPlan>> Compile(const std::string& name, int32_t version,
-                                                                   int64_t updated_us, const catalog::v1::Metric& metric,
+                                                                   int64_t updated_us,
+                                                                   const catalog::v1::Metric& metric,
                                                                    cel::Environment* environment);
 
   std::string name;
@@ -81,8 +82,8 @@ class MetricPlan {
 
   /// What an event of one type can do.
   struct TypeRoute {
-    bool filter_matches = false;     ///< without running the filter
-    bool filter_fails = false;       ///< cannot match
+    bool filter_matches = false;          ///< without running the filter
+    bool filter_fails = false;            ///< cannot match
     std::vector<uint16_t> unconditional;  ///< measures that take the event
     std::vector<uint16_t> conditional;    ///< measures whose filter must be run
   };

@@ -62,9 +62,9 @@ bool MetricState::AppendGroup(const cel::Activation& activation, std::string* ke
 }
 
 absl::StatusOr<MetricState::Outcome> MetricState::Route(const event::EventView& event, uint32_t type_id,
-                                                        int64_t event_time_us,
-                                                        int64_t received_us, const cel::Activation& activation,
-                                                        std::string* key, Match* match) {
+                                                        int64_t event_time_us, int64_t received_us,
+                                                        const cel::Activation& activation, std::string* key,
+                                                        Match* match) {
   changed = true;
   if (starts_late) {
     valid_from_us = received_us;

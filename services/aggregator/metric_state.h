@@ -46,11 +46,11 @@ class MetricState {
   };
   enum class Outcome : uint8_t { kMatch, kNoMatch, kLate };
 
-  /// First half: decides whether the event counts (timelines, filter, lateness), finds its pane, and appends its group's
-  /// key to `*key`. `type_id` is the event's type in the generation given to UseTypeIds. Must be called for every event of
-  /// the partition, in the order of offsets.
-  absl::StatusOr<Outcome> Route(const event::EventView& event, uint32_t type_id, int64_t event_time_us, int64_t received_us,
-                                const cel::Activation& activation, std::string* key, Match* match);
+  /// First half: decides whether the event counts (timelines, filter, lateness), finds its pane, and appends its
+  /// group's key to `*key`. `type_id` is the event's type in the generation given to UseTypeIds. Must be called for
+  /// every event of the partition, in the order of offsets.
+  absl::StatusOr<Outcome> Route(const event::EventView& event, uint32_t type_id, int64_t event_time_us,
+                                int64_t received_us, const cel::Activation& activation, std::string* key, Match* match);
   /// Numbers of types are of this generation from now on; matches made before must have been counted.
   void UseTypeIds(uint32_t generation) {
     if (generation == type_generation_) return;
@@ -68,9 +68,9 @@ class MetricState {
   int64_t next_offset = 0;
   bool joined = false;
   std::optional<int64_t> valid_from_us;
-  bool starts_late = false;   ///< the log has lost its beginning: the first event says from when on this is valid
-  bool changed = false;       ///< anything that a commit must store
-  bool spec_stored = false;   ///< the kSpec record is in `aggregates`
+  bool starts_late = false;  ///< the log has lost its beginning: the first event says from when on this is valid
+  bool changed = false;      ///< anything that a commit must store
+  bool spec_stored = false;  ///< the kSpec record is in `aggregates`
   EventCounts counts;
   PaneStore panes;
   /// About what the changed rows will take in `aggregates`; for the pace of commits.

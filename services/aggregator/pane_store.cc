@@ -99,14 +99,14 @@ absl::StatusOr<Pane*> PaneStore::GetSlow(const TimeSpan& span) {
 absl::Status PaneStore::Load(Pane* pane) {
   if (source_ == nullptr) return absl::OkStatus();
   bool damaged = false;
-  NARU_RETURN_IF_ERROR(source_->LoadPane(
-      metric_, partition_, pane->span.start_us, [&](absl::string_view group, absl::string_view value) {
-        Row* row = pane->Insert(HashGroup(group), group);
-        row->persisted = true;
-        Revisions revisions;
-        if (!MergeRow(value, *layout_, row->cell(), &revisions)) damaged = true;
-        if (!revisions.empty()) row->revisions = new Revisions(std::move(revisions));
-      }));
+  NARU_RETURN_IF_ERROR(source_->LoadPane(metric_, partition_, pane->span.start_us,
+                                         [&](absl::string_view group, absl::string_view value) {
+                                           Row* row = pane->Insert(HashGroup(group), group);
+                                           row->persisted = true;
+                                           Revisions revisions;
+                                           if (!MergeRow(value, *layout_, row->cell(), &revisions)) damaged = true;
+                                           if (!revisions.empty()) row->revisions = new Revisions(std::move(revisions));
+                                         }));
   if (!damaged) return absl::OkStatus();
   return MakeError(absl::StatusCode::kDataLoss, "STATE_DAMAGED",
                    absl::StrCat("stored states of metric ", metric_.name, " cannot be read"));

@@ -31,8 +31,8 @@ struct Row {
   absl::string_view key(const CellLayout& layout) const { return {cell() + layout.size(), key_size}; }
 };
 
-/// The groups of one pane. Open addressing over 16-byte slots, so that a look-up touches one line of the table and one of
-/// the row; `Prefetch` fetches both ahead. Not thread-safe.
+/// The groups of one pane. Open addressing over 16-byte slots, so that a look-up touches one line of the table and one
+/// of the row; `Prefetch` fetches both ahead. Not thread-safe.
 class Pane {
  public:
   Pane(TimeSpan span, const CellLayout* layout);
@@ -69,9 +69,9 @@ class Pane {
 
   const TimeSpan span;
   PaneRecord record;
-  bool dirty = false;              ///< the record, or rows, changed since the last commit
-  bool loaded = false;             ///< its rows came from the store
-  int64_t committed_offset = -1;   ///< in `aggregates`, of its last commit
+  bool dirty = false;             ///< the record, or rows, changed since the last commit
+  bool loaded = false;            ///< its rows came from the store
+  int64_t committed_offset = -1;  ///< in `aggregates`, of its last commit
   uint64_t last_used = 0;
   std::vector<Row*> dirty_rows;
 

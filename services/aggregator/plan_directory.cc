@@ -99,7 +99,8 @@ std::string PlanDirectory::NearestName(absl::string_view name) const {
   MutexLock lock(&mu_);
   std::vector<std::string> names;
   if (snapshot_ == nullptr) return "";
-  for (const catalog::v1::Resource* resource : snapshot_->List(kMetricKind)) names.push_back(resource->metadata().name());
+  for (const catalog::v1::Resource* resource : snapshot_->List(kMetricKind))
+    names.push_back(resource->metadata().name());
   return NearestWord(name, names);
 }
 

@@ -42,7 +42,8 @@ class PlanDirectory {
   bool IsObsolete(const MetricId& metric) const;
 
  private:
-  std::shared_ptr<const PlanSet> Compile(const catalog::Snapshot& snapshot, std::map<std::string, absl::Status>* failures);
+  std::shared_ptr<const PlanSet> Compile(const catalog::Snapshot& snapshot,
+                                         std::map<std::string, absl::Status>* failures);
 
   ServingView& view_;
   mutable Mutex mu_;

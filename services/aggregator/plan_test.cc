@@ -45,7 +45,8 @@ std::vector<std::string> Problems(const std::string& json) {
   const auto plan = MetricPlan::Compile("m", 1, 0, FromJson(json), &environment);
   std::vector<std::string> fields;
   if (plan.ok()) return fields;
-  for (const FieldViolation& violation : GetErrorDetails(plan.status()).violations) fields.push_back(violation.field + ": " + violation.description);
+  for (const FieldViolation& violation : GetErrorDetails(plan.status()).violations)
+    fields.push_back(violation.field + ": " + violation.description);
   return fields;
 }
 
@@ -64,11 +65,15 @@ TEST(MetricPlanTest, TellsEveryMistakeWithItsField) {
                           HasSubstr("spec.dimensions[2].name"), HasSubstr("spec.measures")));
   EXPECT_THAT(Problems(WithMeasure(R"({"name": "p", "agg": "percentile", "expr": "data.x"})")),
               ElementsAre(HasSubstr("must be one of count, sum, min, max, avg, count_distinct, top_k")));
-  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "count", "expr": "data.x"})")), ElementsAre(HasSubstr("measures[0].expr")));
-  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "sum"})")), ElementsAre(HasSubstr("measures[0].expr: is needed for sum")));
-  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "top_k", "expr": "data.x", "k": 1001})")), ElementsAre(HasSubstr("measures[0].k")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "count", "expr": "data.x"})")),
+              ElementsAre(HasSubstr("measures[0].expr")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "sum"})")),
+              ElementsAre(HasSubstr("measures[0].expr: is needed for sum")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "top_k", "expr": "data.x", "k": 1001})")),
+              ElementsAre(HasSubstr("measures[0].k")));
   EXPECT_THAT(Problems(WithMeasure(R"({"name": "window_start", "agg": "count"})")), ElementsAre(HasSubstr("taken")));
-  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "count", "filter": "1 + 1"})")), ElementsAre(HasSubstr("measures[0].filter")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "count", "filter": "1 + 1"})")),
+              ElementsAre(HasSubstr("measures[0].filter")));
 }
 
 TEST(TypeConditionTest, FindsWhatTheTypeAloneDecides) {
@@ -85,10 +90,11 @@ TEST(TypeConditionTest, FindsWhatTheTypeAloneDecides) {
   EXPECT_EQ(find("type in [\"a\", 'b' ]"), "all a b");
   EXPECT_EQ(find("type in [\"a\"] && (data.x || data.y)"), "some a");
   EXPECT_EQ(find("type == \"a\" && data.x == \"p || q\""), "some a");
-  for (const char* source : {"type == \"a\" || true", "type == \"a\" && x || y", "type == \"a\" ? true : false",
-                             "type == \"a\" && true ? true : true", "type == \"a\\n\"", "type == \"a\" == false", "types == \"a\"",
-                             "typein [\"a\"]", "type != \"a\"", "data.x && type == \"a\"", "type in []", "type == \"a\" && x // || y",
-                             "type == \"a\" + \"b\"", "type == \"a\" && \"\"\"x\"\"\" == data.x || true", "type"}) {
+  for (const char* source :
+       {"type == \"a\" || true", "type == \"a\" && x || y", "type == \"a\" ? true : false",
+        "type == \"a\" && true ? true : true", "type == \"a\\n\"", "type == \"a\" == false", "types == \"a\"",
+        "typein [\"a\"]", "type != \"a\"", "data.x && type == \"a\"", "type in []", "type == \"a\" && x // || y",
+        "type == \"a\" + \"b\"", "type == \"a\" && \"\"\"x\"\"\" == data.x || true", "type"}) {
     EXPECT_EQ(find(source), "none") << source;
   }
 }
@@ -105,7 +111,8 @@ TEST(TypeConditionTest, ShortCutsChangeNoResult) {
     std::unique_ptr<MetricEvaluator> evaluators[2];
     for (int i = 0; i < 2; ++i) {
       const std::string& source = i == 0 ? quick : slow;
-      catalog::v1::Metric metric = FromJson(WithMeasure(R"({"name": "n", "agg": "count"}, {"name": "f", "agg": "count"})"));
+      catalog::v1::Metric metric =
+          FromJson(WithMeasure(R"({"name": "n", "agg": "count"}, {"name": "f", "agg": "count"})"));
       metric.mutable_measures(0)->set_filter(source);
       evaluators[i] = std::move(*MetricEvaluator::Create("m", metric));
     }
@@ -146,14 +153,15 @@ TEST(MetricEvaluatorTest, RunsTheTestsOfAResourceAndSaysWhatCameOut) {
       {"events": [{"time": "2022-11-01T09:00:00+09:00", "type": "UserLogin"}, {"type": "UserLogin"}, {"time": "soon", "type": "x"}],
        "rows": [{"window_start": "2022-11-01T08:05:00+09:00", "measures": {"logins": 2}},
                 {"window_start": "2022-11-01T12:00:00+09:00"}, {"windowstart": "2022-11-01T09:00:00+09:00"}]}
-    ]})", &resource);
+    ]})",
+                                                                  &resource);
   ASSERT_TRUE(status.ok()) << status.ToString();
   const std::vector<FieldViolation> failures = RunMetricTests(resource, nullptr);
   std::vector<std::string> fields;
   for (const FieldViolation& failure : failures) fields.push_back(failure.field + ": " + failure.description);
-  EXPECT_THAT(fields, ElementsAre(HasSubstr("tests[1].events[1]: `time` must be given"), HasSubstr("tests[1].events[2]"),
-                                  HasSubstr("tests[1].rows[0]: expected"), HasSubstr("tests[1].rows[1]: expected"),
-                                  HasSubstr("tests[1].rows[2].windowstart")));
+  EXPECT_THAT(fields, ElementsAre(HasSubstr("tests[1].events[1]: `time` must be given"),
+                                  HasSubstr("tests[1].events[2]"), HasSubstr("tests[1].rows[0]: expected"),
+                                  HasSubstr("tests[1].rows[1]: expected"), HasSubstr("tests[1].rows[2].windowstart")));
   EXPECT_THAT(fields[2], HasSubstr("\"logins\":1"));
 }
 
@@ -219,7 +227,8 @@ TEST(ReplayFilterTest, DropsRepeatsOfTenMinutesAndNothingElse) {
 TEST(ReplayFilterTest, AnswersTheSameAfterReadingBackOneWindow) {
   std::mt19937_64 random(2);
   std::vector<std::pair<int64_t, std::string>> events;
-  for (int64_t now = 0; now < 20 * ReplayFilter::kWindowUs; now += static_cast<int64_t>(random() % (ReplayFilter::kWindowUs / 100))) {
+  for (int64_t now = 0; now < 20 * ReplayFilter::kWindowUs;
+       now += static_cast<int64_t>(random() % (ReplayFilter::kWindowUs / 100))) {
     events.emplace_back(now, absl::StrCat(random() % 2000));
   }
   ReplayFilter straight;
@@ -239,11 +248,16 @@ TEST(ReplayFilterTest, AnswersTheSameAfterReadingBackOneWindow) {
 
 cel::Value RandomValue(std::mt19937_64& random, std::string* text) {
   switch (random() % 7) {
-    case 0: return cel::Value::Null();
-    case 1: return cel::Value::Bool(random() % 2 == 0);
-    case 2: return cel::Value::Double(static_cast<double>(static_cast<int64_t>(random())) / 1e6);
-    case 3: return cel::Value::Int(static_cast<int64_t>(random() % 100) - 50);
-    case 4: return cel::Value::Timestamp(static_cast<int64_t>(random() % 1'000'000) - 500'000);
+    case 0:
+      return cel::Value::Null();
+    case 1:
+      return cel::Value::Bool(random() % 2 == 0);
+    case 2:
+      return cel::Value::Double(static_cast<double>(static_cast<int64_t>(random())) / 1e6);
+    case 3:
+      return cel::Value::Int(static_cast<int64_t>(random() % 100) - 50);
+    case 4:
+      return cel::Value::Timestamp(static_cast<int64_t>(random() % 1'000'000) - 500'000);
     default:
       text->clear();
       for (int i = static_cast<int>(random() % 5); i > 0; --i) text->push_back(static_cast<char>(random() % 3));
@@ -255,11 +269,16 @@ TEST(GroupKeyTest, KeysReadBackAndSortAsTheirValues) {
   std::mt19937_64 random(5);
   const auto rank = [](const GroupValue& v) {
     switch (v.kind) {
-      case cel::Kind::kNull: return 0;
-      case cel::Kind::kBool: return 1;
-      case cel::Kind::kDouble: return 2;
-      case cel::Kind::kString: return 3;
-      default: return 4;
+      case cel::Kind::kNull:
+        return 0;
+      case cel::Kind::kBool:
+        return 1;
+      case cel::Kind::kDouble:
+        return 2;
+      case cel::Kind::kString:
+        return 3;
+      default:
+        return 4;
     }
   };
   const auto less = [&](const GroupValue& a, const GroupValue& b) {
@@ -282,7 +301,8 @@ TEST(GroupKeyTest, KeysReadBackAndSortAsTheirValues) {
       ASSERT_EQ(again, keys[k]);
       ASSERT_LT(keys[k], kOtherGroup);
     }
-    const bool expected = std::lexicographical_compare(values[0].begin(), values[0].end(), values[1].begin(), values[1].end(), less);
+    const bool expected =
+        std::lexicographical_compare(values[0].begin(), values[0].end(), values[1].begin(), values[1].end(), less);
     ASSERT_EQ(keys[0] < keys[1], expected);
   }
 }
@@ -349,8 +369,14 @@ TEST(AggregateRecordTest, GoldenBytesOfTheFirstFormatStayReadable) {
   EXPECT_EQ(absl::BytesToHexString(EncodeKey(key)),
             "0100016d000000020000000304800000000393870006460001"
             "04c034000000000000");
-  const CellLayout layout({{MeasureKind::kCount, 0}, {MeasureKind::kSum, 0}, {MeasureKind::kSum, 0}, {MeasureKind::kMin, 0},
-                           {MeasureKind::kMax, 0}, {MeasureKind::kAvg, 0}, {MeasureKind::kCountDistinct, 0}, {MeasureKind::kTopK, 3}});
+  const CellLayout layout({{MeasureKind::kCount, 0},
+                           {MeasureKind::kSum, 0},
+                           {MeasureKind::kSum, 0},
+                           {MeasureKind::kMin, 0},
+                           {MeasureKind::kMax, 0},
+                           {MeasureKind::kAvg, 0},
+                           {MeasureKind::kCountDistinct, 0},
+                           {MeasureKind::kTopK, 3}});
   Cell cell(&layout);
   layout.Increment(0, cell.data());
   layout.Update(1, cell.data(), cel::Value::Int(-7));
@@ -363,7 +389,8 @@ TEST(AggregateRecordTest, GoldenBytesOfTheFirstFormatStayReadable) {
   std::string row;
   EncodeRow({{120'000'000, 2}}, layout, cell.data(), &row);
   const std::string golden =
-      "010180b8b87202080100010d0001010000000000000000f83f00000000000000000108020000000000000240000112000b010001fb15a61f1faf"
+      "010180b8b87202080100010d0001010000000000000000f83f00000000000000000108020000000000000240000112000b010001fb15a61f"
+      "1faf"
       "81b30a01000104066100010100";
   EXPECT_EQ(absl::BytesToHexString(row), golden);
   Cell read(&layout);

@@ -29,9 +29,10 @@ class QueryPool {
 
   /// Runs `task` on a thread of the pool. Errors: RESOURCE_EXHAUSTED; then it is not run.
   absl::Status Post(std::function<void()> task);
-  /// Runs `done(true)` on a thread of the pool once `condition` holds, or `done(false)` after `timeout`. The condition is
-  /// asked after each change of the view; it must not block. Errors: RESOURCE_EXHAUSTED; then neither is run.
-  absl::Status WaitThen(std::function<bool()> condition, std::chrono::microseconds timeout, std::function<void(bool)> done);
+  /// Runs `done(true)` on a thread of the pool once `condition` holds, or `done(false)` after `timeout`. The condition
+  /// is asked after each change of the view; it must not block. Errors: RESOURCE_EXHAUSTED; then neither is run.
+  absl::Status WaitThen(std::function<bool()> condition, std::chrono::microseconds timeout,
+                        std::function<void(bool)> done);
   void Stop();
 
  private:

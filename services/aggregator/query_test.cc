@@ -15,10 +15,10 @@
 namespace naru::aggregator {
 namespace {
 
+using testing::Cluster;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::Cluster;
 using testing::MakeMetric;
 using testing::Node;
 using testing::ShowRow;
@@ -65,7 +65,9 @@ class QueryTest : public ::testing::Test {
     cluster.Publish(0, {Sale(t0, "Seoul", 20, 5, "a"), Sale(t0, "Busan", 30, 1, "b"), Sale(t0, "Seoul", 30, 2, "a")});
     cluster.Publish(1, {Sale(t0, "Seoul", 20, 7, "c"), Sale(t0 + kMinute, "Busan", 20, 9, "a")});
   }
-  absl::StatusOr<v1::QueryWindowsResponse> Query(const v1::QueryWindowsRequest& request) { return node->Query(request); }
+  absl::StatusOr<v1::QueryWindowsResponse> Query(const v1::QueryWindowsRequest& request) {
+    return node->Query(request);
+  }
   void ExpectInvalid(const v1::QueryWindowsRequest& request, const std::string& part) {
     const auto response = Query(request);
     EXPECT_TRUE(absl::IsInvalidArgument(response.status())) << response.status();
@@ -88,8 +90,9 @@ TEST_F(QueryTest, FiltersByDimensions) {
 TEST_F(QueryTest, GroupsByFewerDimensionsAndUnitesSketches) {
   v1::QueryWindowsRequest request = Request();
   request.add_group_by("city");
-  EXPECT_THAT(Show(*Query(request)), ElementsAre("0 {city=Busan} money=1 sales=1 users=1", "0 {city=Seoul} money=14 sales=3 users=2",
-                                                 "1 {city=Busan} money=9 sales=1 users=1"));
+  EXPECT_THAT(Show(*Query(request)),
+              ElementsAre("0 {city=Busan} money=1 sales=1 users=1", "0 {city=Seoul} money=14 sales=3 users=2",
+                          "1 {city=Busan} money=9 sales=1 users=1"));
   request.clear_group_by();
   request.add_group_by("age");
   request.add_group_by("city");
@@ -119,8 +122,9 @@ TEST_F(QueryTest, OrdersByMeasureDimensionAndTime) {
   EXPECT_THAT(Show(*Query(request)), ElementsAre("0 {age=20,city=Seoul} money=12", "1 {age=20,city=Busan} money=9",
                                                  "0 {age=30,city=Seoul} money=2", "0 {age=30,city=Busan} money=1"));
   request.set_order_by("age");
-  EXPECT_THAT(Show(*Query(request)), ElementsAre(HasSubstr("0 {age=20,city=Seoul}"), HasSubstr("1 {age=20"), HasSubstr("0 {age=30,city=Busan}"),
-                                                 HasSubstr("0 {age=30,city=Seoul}")));
+  EXPECT_THAT(Show(*Query(request)),
+              ElementsAre(HasSubstr("0 {age=20,city=Seoul}"), HasSubstr("1 {age=20"),
+                          HasSubstr("0 {age=30,city=Busan}"), HasSubstr("0 {age=30,city=Seoul}")));
   request.set_order_by("window_start desc");
   EXPECT_THAT(Show(*Query(request))[0], HasSubstr("1 {age=20,city=Busan}"));
   EXPECT_THAT(Show(*Query(request))[1], HasSubstr("0 {age=30,city=Busan}"));
@@ -129,7 +133,8 @@ TEST_F(QueryTest, OrdersByMeasureDimensionAndTime) {
 TEST_F(QueryTest, PagesGiveEachRowOnceInAnyOrder) {
   for (int minute = 0; minute < 7; ++minute) {
     std::vector<TestEvent> events;
-    for (int i = 0; i < 13; ++i) events.push_back(Sale(t0 + minute * kMinute, absl::StrCat("city", i % 6), i, (i * 37) % 11));
+    for (int i = 0; i < 13; ++i)
+      events.push_back(Sale(t0 + minute * kMinute, absl::StrCat("city", i % 6), i, (i * 37) % 11));
     cluster.Publish(minute % 2, events);
   }
   for (const char* order : {"", "window_start desc", "money", "money desc", "city desc", "age"}) {
@@ -196,18 +201,34 @@ TEST_F(QueryTest, SaysWhatIsWrongWithAQuery) {
     return request;
   };
   ExpectInvalid(with([](auto& r) { r.add_group_by("cty"); }), "did you mean `city`?");
-  ExpectInvalid(with([](auto& r) { r.add_group_by("city"); r.add_group_by("city"); }), "twice");
-  ExpectInvalid(with([](auto& r) { r.add_group_by("city"); r.set_group_by_none(true); }), "group_by");
+  ExpectInvalid(with([](auto& r) {
+                  r.add_group_by("city");
+                  r.add_group_by("city");
+                }),
+                "twice");
+  ExpectInvalid(with([](auto& r) {
+                  r.add_group_by("city");
+                  r.set_group_by_none(true);
+                }),
+                "group_by");
   ExpectInvalid(with([](auto& r) { r.add_measures("sale"); }), "did you mean `sales`?");
   ExpectInvalid(with([](auto& r) { r.set_order_by("nothing"); }), "order_by");
   ExpectInvalid(with([](auto& r) { r.set_order_by("money down"); }), "asc or desc");
-  ExpectInvalid(with([](auto& r) { r.add_group_by("age"); r.set_order_by("city"); }), "not in group_by");
+  ExpectInvalid(with([](auto& r) {
+                  r.add_group_by("age");
+                  r.set_order_by("city");
+                }),
+                "not in group_by");
   ExpectInvalid(with([](auto& r) { r.set_filter("city == "); }), "filter");
   ExpectInvalid(with([](auto& r) { r.set_filter("town == \"Seoul\""); }), "town");
   ExpectInvalid(with([](auto& r) { r.set_page_size(10'001); }), "page_size");
   ExpectInvalid(with([](auto& r) { r.set_page_size(-1); }), "page_size");
   ExpectInvalid(with([](auto& r) { r.set_page_token("x"); }), "page_token");
-  ExpectInvalid(with([](auto& r) { r.mutable_from_time()->set_seconds(100); r.mutable_to_time()->set_seconds(50); }), "to_time");
+  ExpectInvalid(with([](auto& r) {
+                  r.mutable_from_time()->set_seconds(100);
+                  r.mutable_to_time()->set_seconds(50);
+                }),
+                "to_time");
   v1::QueryWindowsRequest request = Request();
   request.set_page_size(1);
   request.set_page_token(Query(request)->next_page_token());
@@ -273,7 +294,8 @@ TEST_F(WatchTest, GivesTheCurrentRowsThenOnlyWhatChanges) {
   EXPECT_EQ(watcher.resets, 1);
   cluster.Publish(0, {Sale(t0, "Seoul", 20, 100, "z")});
   const std::string key = "2024-05-01T00:00:00Z/2024-05-01T00:01:00Z {age=20,city=Seoul";
-  ASSERT_TRUE(watcher.ReadUntil([&] { return watcher.rows[key].find("money=112 sales=3 users=3") != std::string::npos; }));
+  ASSERT_TRUE(
+      watcher.ReadUntil([&] { return watcher.rows[key].find("money=112 sales=3 users=3") != std::string::npos; }));
   EXPECT_EQ(watcher.received, 5);
   cluster.Publish(1, {Sale(t0 + 5 * kMinute, "Jeju", 1, 1)});
   ASSERT_TRUE(watcher.ReadUntil([&] { return watcher.rows.size() == 5; }));

@@ -1,5 +1,5 @@
-// Random events, batches, orders and crashes: whatever happens, the windows equal those of a slow, obvious reference that
-// counts all events anew.
+// Random events, batches, orders and crashes: whatever happens, the windows equal those of a slow, obvious reference
+// that counts all events anew.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -57,7 +57,8 @@ struct Cutting {
         const absl::TimeZone::TimeInfo info = tz.At(local);
         if (hourly && info.kind == absl::TimeZone::TimeInfo::SKIPPED) continue;
         const absl::CivilDay last = day + days;
-        const absl::Time end = absl::FromCivil(absl::CivilSecond(last.year(), last.month(), last.day(), hour, 0, 0), tz);
+        const absl::Time end =
+            absl::FromCivil(absl::CivilSecond(last.year(), last.month(), last.day(), hour, 0, 0), tz);
         std::vector<absl::Time> starts = {absl::FromCivil(local, tz)};
         if (hourly && info.kind == absl::TimeZone::TimeInfo::REPEATED) starts.push_back(info.post);
         for (const absl::Time start : starts) {
@@ -140,10 +141,11 @@ std::vector<std::string> Reference(const std::vector<TestEvent>& events, const C
     std::string top = "[";
     for (const auto& [count, word] : words) absl::StrAppend(&top, word, ":", -count, " ");
     texts.push_back(absl::StrCat(
-        FormatRfc3339(start), "/", FormatRfc3339(end), " {band=", band, ",gender=", gender.empty() ? "null" : gender, "}",
-        " big=", row.big, " clicks=", row.clicks, " high=", row.prices.empty() ? "null" : Number(*row.prices.rbegin()),
-        " low=", row.all_points.empty() ? "null" : absl::StrCat(*row.all_points.begin()),
-        " mean=", row.with_points == 0 ? "null" : Number(static_cast<double>(row.points) / static_cast<double>(row.with_points)),
+        FormatRfc3339(start), "/", FormatRfc3339(end), " {band=", band, ",gender=", gender.empty() ? "null" : gender,
+        "}", " big=", row.big, " clicks=", row.clicks,
+        " high=", row.prices.empty() ? "null" : Number(*row.prices.rbegin()),
+        " low=", row.all_points.empty() ? "null" : absl::StrCat(*row.all_points.begin()), " mean=",
+        row.with_points == 0 ? "null" : Number(static_cast<double>(row.points) / static_cast<double>(row.with_points)),
         " points=", row.with_points == 0 ? "null" : absl::StrCat(row.points),
         " price=", row.has_price_sum ? Number(row.price) : "null", " users=", row.users.size(), " words=", top, "]"));
   }
@@ -160,7 +162,8 @@ TestEvent RandomEvent(std::mt19937_64& random, int64_t from_us, int64_t span_us)
   event.numbers["band"] = static_cast<double>(random() % 12);
   if (random() % 4 != 0) event.numbers["points"] = static_cast<double>(random() % 100);
   // Never a whole number, so that its sum is a double; a multiple of 1/64, so that the sum is exact in any order.
-  if (random() % 3 != 0) event.numbers["price"] = static_cast<double>(random() % 1000) + static_cast<double>(random() % 63 + 1) / 64 - 100;
+  if (random() % 3 != 0)
+    event.numbers["price"] = static_cast<double>(random() % 1000) + static_cast<double>(random() % 63 + 1) / 64 - 100;
   if (random() % 5 != 0) event.strings["gender"] = random() % 2 == 0 ? "F" : "M";
   if (random() % 2 == 0) event.strings["word"] = kWords[random() % 5];
   return event;
@@ -181,9 +184,12 @@ TEST_P(ReferenceTest, WindowsEqualThoseOfTheReferenceWhateverHappensOnTheWay) {
   const std::vector<Cutting> cuttings = {
       {R"("window": {"type": "tumbling", "size": "90s"})", "", 90, 90, 0, false},
       {R"("window": {"type": "hopping", "size": "10m", "slide": "4m"})", "", 600, 240, 0, false},
-      {R"("window": {"type": "tumbling", "size": "1d"}, "time_zone": "America/New_York")", "America/New_York", 0, 0, 1, false},
-      {R"("window": {"type": "hopping", "size": "2d", "slide": "1d"}, "time_zone": "Asia/Seoul")", "Asia/Seoul", 0, 0, 2, false},
-      {R"("window": {"type": "hopping", "size": "1d", "slide": "1h"}, "time_zone": "America/New_York")", "America/New_York", 0, 0, 1, true},
+      {R"("window": {"type": "tumbling", "size": "1d"}, "time_zone": "America/New_York")", "America/New_York", 0, 0, 1,
+       false},
+      {R"("window": {"type": "hopping", "size": "2d", "slide": "1d"}, "time_zone": "Asia/Seoul")", "Asia/Seoul", 0, 0,
+       2, false},
+      {R"("window": {"type": "hopping", "size": "1d", "slide": "1h"}, "time_zone": "America/New_York")",
+       "America/New_York", 0, 0, 1, true},
   };
   // Across a change of New York's clocks, in one half of the cases in autumn.
   const int64_t from_us = Time(seed % 2 == 0 ? "2024-03-09T20:00:00Z" : "2024-11-02T20:00:00Z");
@@ -205,25 +211,43 @@ TEST_P(ReferenceTest, WindowsEqualThoseOfTheReferenceWhateverHappensOnTheWay) {
     for (int i = 0; i < size; ++i) batch.push_back(RandomEvent(random, from_us, span_us));
     cluster.Publish(static_cast<int>(random() % static_cast<uint64_t>(partitions)), batch);
     events.insert(events.end(), batch.begin(), batch.end());
-    switch (random() % 10) {
-      case 0: node->Crash(); node = cluster.StartNode(); break;
-      case 1: node->Stop(); node = cluster.StartNode(); break;
+    switch (random() % 11) {
+      case 0:
+        node->Crash();
+        node = cluster.StartNode();
+        break;
+      case 1:
+        node->Stop();
+        node = cluster.StartNode();
+        break;
       case 2:
         node->Crash();
         cluster.Reopen();
         node = cluster.StartNode();
         break;
-      case 3: ASSERT_EQ(Actual(*node, names[0]), Reference(events, cuttings[0])); break;
-      case 4: cluster.clock().Advance(std::chrono::seconds(random() % 60)); break;
+      case 3:
+        ASSERT_EQ(Actual(*node, names[0]), Reference(events, cuttings[0]));
+        break;
+      case 4:
+        cluster.clock().Advance(std::chrono::seconds(random() % 60));
+        break;
       case 5:
         if (names.size() < cuttings.size()) apply(names.size());
         break;
-      default: break;
+      case 6:
+        cluster.CutPower();
+        node->Crash();
+        cluster.Reopen();
+        node = cluster.StartNode();
+        break;
+      default:
+        break;
     }
   }
   for (size_t i = 0; i < names.size(); ++i) {
     ASSERT_EQ(Actual(*node, names[i]), Reference(events, cuttings[i])) << "seed " << seed << " " << cuttings[i].json;
-    EXPECT_EQ(node->Status(names[i]).matched_count() + node->Status(names[i]).not_matched_count(), static_cast<int64_t>(events.size()));
+    EXPECT_EQ(node->Status(names[i]).matched_count() + node->Status(names[i]).not_matched_count(),
+              static_cast<int64_t>(events.size()));
   }
 }
 

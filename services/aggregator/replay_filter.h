@@ -9,9 +9,9 @@
 
 namespace naru::aggregator {
 
-/// The (source, id) of the last ten minutes of one partition, by received time. Two generations of the window's length: an
-/// id is remembered for one to two windows, but only counts as a repeat within one, so that the answer does not depend on
-/// where reading began (as long as it began a window earlier). 24 bytes an id. Not thread-safe.
+/// The (source, id) of the last ten minutes of one partition, by received time. Two generations of the window's length:
+/// an id is remembered for one to two windows, but only counts as a repeat within one, so that the answer does not
+/// depend on where reading began (as long as it began a window earlier). 24 bytes an id. Not thread-safe.
 class ReplayFilter {
  public:
   static constexpr int64_t kWindowUs = int64_t{10} * 60 * 1'000'000;

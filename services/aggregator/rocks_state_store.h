@@ -9,8 +9,9 @@
 
 namespace naru::aggregator {
 
-/// Opens (or makes) the store in a directory, for one process at a time. What it holds can be rebuilt from `aggregates`,
-/// so it is never synced. Errors: as the disk gives them; UNAVAILABLE when another process has the directory.
+/// Opens (or makes) the store in a directory, for one process at a time. What it holds can be rebuilt from
+/// `aggregates`, so it is never synced. Errors: as the disk gives them; UNAVAILABLE when another process has the
+/// directory.
 absl::StatusOr<std::unique_ptr<event_log::LocalStore>> OpenRocksStateStore(const std::string& directory,
                                                                            size_t memory_budget_bytes);
 

@@ -21,10 +21,17 @@ void SetTime(int64_t time_us, google::protobuf::Timestamp* proto) {
 void MeasureToProto(const MeasureResult& result, v1::MeasureValue* proto) {
   proto->set_relative_error(result.relative_error);
   switch (result.kind) {
-    case MeasureResult::Kind::kNull: break;
-    case MeasureResult::Kind::kInteger: proto->set_integer(result.integer); break;
-    case MeasureResult::Kind::kNumber: proto->set_number(result.number); break;
-    case MeasureResult::Kind::kError: proto->set_error(result.error); break;
+    case MeasureResult::Kind::kNull:
+      break;
+    case MeasureResult::Kind::kInteger:
+      proto->set_integer(result.integer);
+      break;
+    case MeasureResult::Kind::kNumber:
+      proto->set_number(result.number);
+      break;
+    case MeasureResult::Kind::kError:
+      proto->set_error(result.error);
+      break;
     case MeasureResult::Kind::kTop:
       proto->mutable_top();
       for (const TopEntry& entry : result.top) {
@@ -39,9 +46,15 @@ void MeasureToProto(const MeasureResult& result, v1::MeasureValue* proto) {
 
 void MeasureToJson(const MeasureResult& result, google::protobuf::Value* json) {
   switch (result.kind) {
-    case MeasureResult::Kind::kNull: json->set_null_value(google::protobuf::NULL_VALUE); break;
-    case MeasureResult::Kind::kInteger: json->set_number_value(static_cast<double>(result.integer)); break;
-    case MeasureResult::Kind::kNumber: json->set_number_value(result.number); break;
+    case MeasureResult::Kind::kNull:
+      json->set_null_value(google::protobuf::NULL_VALUE);
+      break;
+    case MeasureResult::Kind::kInteger:
+      json->set_number_value(static_cast<double>(result.integer));
+      break;
+    case MeasureResult::Kind::kNumber:
+      json->set_number_value(result.number);
+      break;
     case MeasureResult::Kind::kError:
       (*json->mutable_struct_value()->mutable_fields())["error"].set_string_value(result.error);
       break;
@@ -60,13 +73,27 @@ void MeasureToJson(const MeasureResult& result, google::protobuf::Value* json) {
 
 void GroupValueToProto(const GroupValue& value, google::protobuf::Value* proto) {
   switch (value.kind) {
-    case cel::Kind::kBool: proto->set_bool_value(value.integer != 0); break;
-    case cel::Kind::kInt: proto->set_number_value(static_cast<double>(value.integer)); break;
-    case cel::Kind::kDouble: proto->set_number_value(value.number); break;
-    case cel::Kind::kString: proto->set_string_value(value.text); break;
-    case cel::Kind::kTimestamp: proto->set_string_value(FormatRfc3339(value.integer)); break;
-    case cel::Kind::kDuration: proto->set_number_value(static_cast<double>(value.integer) / 1e6); break;
-    default: proto->set_null_value(google::protobuf::NULL_VALUE); break;
+    case cel::Kind::kBool:
+      proto->set_bool_value(value.integer != 0);
+      break;
+    case cel::Kind::kInt:
+      proto->set_number_value(static_cast<double>(value.integer));
+      break;
+    case cel::Kind::kDouble:
+      proto->set_number_value(value.number);
+      break;
+    case cel::Kind::kString:
+      proto->set_string_value(value.text);
+      break;
+    case cel::Kind::kTimestamp:
+      proto->set_string_value(FormatRfc3339(value.integer));
+      break;
+    case cel::Kind::kDuration:
+      proto->set_number_value(static_cast<double>(value.integer) / 1e6);
+      break;
+    default:
+      proto->set_null_value(google::protobuf::NULL_VALUE);
+      break;
   }
 }
 

@@ -23,7 +23,8 @@ constexpr int64_t kMaxBehindUs = int64_t{6} * 86'400 * 1'000'000;
 
 std::string PositionKey(int32_t partition) {
   std::string key(1, kPositionFormat);
-  for (int shift = 24; shift >= 0; shift -= 8) key.push_back(static_cast<char>(static_cast<uint32_t>(partition) >> shift));
+  for (int shift = 24; shift >= 0; shift -= 8)
+    key.push_back(static_cast<char>(static_cast<uint32_t>(partition) >> shift));
   return key;
 }
 
@@ -217,7 +218,8 @@ absl::Status ServingView::Apply(const event_log::FetchedBatch& batch) {
     if (!record.tombstone) write.value = StoredValue(record.offset, record.value);
     writes.push_back(std::move(write));
   }
-  writes.push_back({options_.family, PositionKey(batch.partition), PositionValue(batch.next_offset, clock_.NowMicros())});
+  writes.push_back(
+      {options_.family, PositionKey(batch.partition), PositionValue(batch.next_offset, clock_.NowMicros())});
   // Not synced: after a crash the copy is a little older and follows from there.
   NARU_RETURN_IF_ERROR(store_.Write(writes, /*sync=*/false));
   for (const auto& [record, key] : records) ApplyRecord(*record, key);
@@ -395,7 +397,8 @@ bool ServingView::WaitUntil(const std::function<bool()>& condition, std::chrono:
     if (condition()) return true;
     MutexLock lock(&mu_);
     while (changes_.load() == seen && !stopping_) {
-      const auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - std::chrono::steady_clock::now());
+      const auto left =
+          std::chrono::duration_cast<std::chrono::microseconds>(deadline - std::chrono::steady_clock::now());
       if (left.count() <= 0) return false;
       changed_.WaitFor(&mu_, left);
     }
@@ -477,15 +480,15 @@ absl::Status ServingView::EnsureRows(const MetricId& metric, int32_t partition, 
   auto rows = std::make_unique<Rows>();
   size_t bytes = 0;
   const std::string prefix = RowPrefix(metric, partition, pane_start_us);
-  NARU_RETURN_IF_ERROR(store_.Scan(options_.family, prefix, PrefixEnd(prefix),
-                                   [&](absl::string_view key, absl::string_view value) {
-                                     int64_t offset = 0;
-                                     if (!TakeOffset(&value, &offset)) return true;
-                                     const absl::string_view group = key.substr(prefix.size());
-                                     rows->emplace_hint(rows->end(), std::string(group), CachedRow{offset, std::string(value)});
-                                     bytes += group.size() + value.size() + kRowOverheadBytes;
-                                     return true;
-                                   }));
+  NARU_RETURN_IF_ERROR(
+      store_.Scan(options_.family, prefix, PrefixEnd(prefix), [&](absl::string_view key, absl::string_view value) {
+        int64_t offset = 0;
+        if (!TakeOffset(&value, &offset)) return true;
+        const absl::string_view group = key.substr(prefix.size());
+        rows->emplace_hint(rows->end(), std::string(group), CachedRow{offset, std::string(value)});
+        bytes += group.size() + value.size() + kRowOverheadBytes;
+        return true;
+      }));
   pane->rows = std::move(rows);
   pane->bytes = bytes;
   cached_bytes_ += static_cast<int64_t>(bytes);
@@ -493,8 +496,7 @@ absl::Status ServingView::EnsureRows(const MetricId& metric, int32_t partition, 
 }
 
 absl::Status ServingView::VisitRows(const MetricId& metric, int32_t partition, int64_t pane_start_us,
-                                    absl::string_view from_group,
-                                    const std::function<bool(const ViewRow&)>& fn) {
+                                    absl::string_view from_group, const std::function<bool(const ViewRow&)>& fn) {
   const std::shared_ptr<MetricView> view = Find(metric);
   if (view == nullptr || partition >= static_cast<int>(view->partitions.size())) return absl::OkStatus();
   {
@@ -540,15 +542,18 @@ absl::Status ServingView::LoadPane(const MetricId& metric, int32_t partition, in
   });
 }
 
-absl::StatusOr<std::vector<std::string>> ServingView::ListKeys(const MetricId& metric, int32_t partition, size_t limit) {
+absl::StatusOr<std::vector<std::string>> ServingView::ListKeys(const MetricId& metric, int32_t partition,
+                                                               size_t limit) {
   const std::string prefix = KeyPrefix(metric, partition);
   std::vector<std::string> keys, small;
-  NARU_RETURN_IF_ERROR(store_.Scan(options_.family, prefix, PrefixEnd(prefix), [&](absl::string_view key, absl::string_view) {
-    RecordKey decoded;
-    const bool meta = DecodeKey(key, &decoded) && (decoded.kind == RecordKind::kProgress || decoded.kind == RecordKind::kSpec);
-    (meta ? small : keys).emplace_back(key);
-    return keys.size() < limit;
-  }));
+  NARU_RETURN_IF_ERROR(
+      store_.Scan(options_.family, prefix, PrefixEnd(prefix), [&](absl::string_view key, absl::string_view) {
+        RecordKey decoded;
+        const bool meta =
+            DecodeKey(key, &decoded) && (decoded.kind == RecordKind::kProgress || decoded.kind == RecordKind::kSpec);
+        (meta ? small : keys).emplace_back(key);
+        return keys.size() < limit;
+      }));
   // Progress says that the metric is still there, so it goes last.
   if (keys.size() < limit) {
     std::reverse(small.begin(), small.end());
@@ -561,10 +566,11 @@ absl::StatusOr<std::vector<std::string>> ServingView::ListRowKeys(const MetricId
                                                                   int64_t pane_start_us, size_t limit) {
   const std::string prefix = RowPrefix(metric, partition, pane_start_us);
   std::vector<std::string> keys;
-  NARU_RETURN_IF_ERROR(store_.Scan(options_.family, prefix, PrefixEnd(prefix), [&](absl::string_view key, absl::string_view) {
-    keys.emplace_back(key);
-    return keys.size() < limit;
-  }));
+  NARU_RETURN_IF_ERROR(
+      store_.Scan(options_.family, prefix, PrefixEnd(prefix), [&](absl::string_view key, absl::string_view) {
+        keys.emplace_back(key);
+        return keys.size() < limit;
+      }));
   return keys;
 }
 

@@ -1,5 +1,5 @@
-// What queries read: every partition of `aggregates`, followed into a store of this process. Rows are on disk; the panes
-// used lately are also in memory, within a budget. Also what a new owner of a partition starts from.
+// What queries read: every partition of `aggregates`, followed into a store of this process. Rows are on disk; the
+// panes used lately are also in memory, within a budget. Also what a new owner of a partition starts from.
 #pragma once
 
 #include <atomic>
@@ -26,8 +26,8 @@
 namespace naru::aggregator {
 
 struct ServingViewOptions {
-  std::string family = "state";                  ///< of the store
-  size_t memory_budget_bytes = size_t{64} << 20; ///< for panes in memory; at least one pane is always kept
+  std::string family = "state";                   ///< of the store
+  size_t memory_budget_bytes = size_t{64} << 20;  ///< for panes in memory; at least one pane is always kept
 };
 
 /// A row as the view has it. Views are only good inside the callback that gets it.
@@ -58,8 +58,8 @@ class ServingView : public PaneSource {
   ServingView(event_log::EventLog& log, event_log::LocalStore& store, const Clock& clock, ServingViewOptions options);
   ~ServingView() override;
 
-  /// Reads what the store has of `partitions` partitions, and begins to follow the rest in a thread of its own. The topic
-  /// must exist. Errors: those of the store and the log.
+  /// Reads what the store has of `partitions` partitions, and begins to follow the rest in a thread of its own. The
+  /// topic must exist. Errors: those of the store and the log.
   absl::Status Start(int partitions);
   /// Ends the thread and all waits.
   void Stop();
@@ -96,8 +96,8 @@ class ServingView : public PaneSource {
 
   // Rows.
 
-  /// Calls fn for each row of a pane whose group is not less than `from_group`, in the order of groups, until it returns
-  /// false. Reads the pane into memory if need be. fn must not call the view. Errors: those of the store.
+  /// Calls fn for each row of a pane whose group is not less than `from_group`, in the order of groups, until it
+  /// returns false. Reads the pane into memory if need be. fn must not call the view. Errors: those of the store.
   absl::Status VisitRows(const MetricId& metric, int32_t partition, int64_t pane_start_us, absl::string_view from_group,
                          const std::function<bool(const ViewRow&)>& fn);
   /// Whether any partition has the group in a pane with start in [from_us, to_us).

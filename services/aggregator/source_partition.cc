@@ -37,21 +37,26 @@ absl::Status SourcePartition::RestoreReplays() {
   replays_ = std::make_unique<ReplayFilter>();
   if (next_offset_ == 0) return absl::OkStatus();
   // The window before the first record that is still to be counted.
-  NARU_ASSIGN_OR_RETURN(auto probe, log_.OpenReader(event_log::kEventsTopic, {{partition_, event_log::ReadPosition::Kind::kOffset, next_offset_ - 1}}));
+  NARU_ASSIGN_OR_RETURN(auto probe,
+                        log_.OpenReader(event_log::kEventsTopic,
+                                        {{partition_, event_log::ReadPosition::Kind::kOffset, next_offset_ - 1}}));
   int64_t until_us = INT64_MIN;
   NARU_ASSIGN_OR_RETURN(const auto first, probe->Poll(std::chrono::milliseconds(1000), 1));
   for (const event_log::FetchedBatch& batch : first) {
     if (!batch.records.empty() && until_us == INT64_MIN) until_us = batch.records[0].timestamp_us;
   }
   if (until_us == INT64_MIN) return absl::OkStatus();
-  NARU_ASSIGN_OR_RETURN(auto reader, log_.OpenReader(event_log::kEventsTopic, {{partition_, event_log::ReadPosition::Kind::kTime, until_us - ReplayFilter::kWindowUs}}));
+  NARU_ASSIGN_OR_RETURN(auto reader,
+                        log_.OpenReader(event_log::kEventsTopic, {{partition_, event_log::ReadPosition::Kind::kTime,
+                                                                   until_us - ReplayFilter::kWindowUs}}));
   for (int64_t at = 0; at < next_offset_;) {
     NARU_ASSIGN_OR_RETURN(const auto batches, reader->Poll(std::chrono::milliseconds(1000), size_t{4} << 20));
     if (batches.empty()) break;
     for (const event_log::FetchedBatch& batch : batches) {
       for (const event_log::FetchedRecord& record : batch.records) {
         event::EventView event;
-        if (record.offset >= next_offset_ || record.tombstone || !event::ParseStoredEvent(record.value, &event)) continue;
+        if (record.offset >= next_offset_ || record.tombstone || !event::ParseStoredEvent(record.value, &event))
+          continue;
         if (!event.id_generated) replays_->IsRepeat(event.source, event.id, record.timestamp_us);
       }
       at = batch.next_offset;
@@ -161,7 +166,8 @@ absl::StatusOr<bool> SourcePartition::RunRebuild(RebuildReader* rebuild, EventKe
   auto batches = rebuild->reader->Poll(std::chrono::milliseconds(20), max_bytes);
   if (!batches.ok()) {
     if (!IsLostRange(batches.status())) return batches.status();
-    NARU_LOG(WARNING, "rebuilding a metric without a lost part of the log", {{"partition", partition_}, {"error", batches.status()}});
+    NARU_LOG(WARNING, "rebuilding a metric without a lost part of the log",
+             {{"partition", partition_}, {"error", batches.status()}});
     return true;
   }
   if (batches->empty()) {

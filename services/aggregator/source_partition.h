@@ -22,8 +22,8 @@ namespace naru::aggregator {
 class SourcePartition {
  public:
   /// `next_offset` is where the group goes on. `drop_repeats`: the log may hold an event twice (Kafka).
-  SourcePartition(event_log::EventLog& log, ServingView& view, int32_t partition, int64_t next_offset, bool drop_repeats,
-                  uint64_t* use_counter);
+  SourcePartition(event_log::EventLog& log, ServingView& view, int32_t partition, int64_t next_offset,
+                  bool drop_repeats, uint64_t* use_counter);
 
   /// Reads back the ids of the ten minutes before the group's position, where repeats are dropped.
   absl::Status RestoreReplays();
@@ -55,7 +55,8 @@ class SourcePartition {
     std::unique_ptr<ReplayFilter> replays;
   };
   absl::Status StartRebuilds();
-  absl::StatusOr<bool> RunRebuild(RebuildReader* rebuild, EventKernel* kernel, size_t max_bytes, std::vector<LateEvent>* late);
+  absl::StatusOr<bool> RunRebuild(RebuildReader* rebuild, EventKernel* kernel, size_t max_bytes,
+                                  std::vector<LateEvent>* late);
   std::vector<MetricState*> Find(const std::vector<MetricId>& ids);
   void Join(RebuildReader* rebuild);
 

@@ -31,10 +31,14 @@ T Must(absl::StatusOr<T> value, const char* what) {
 
 std::string ShowValue(const google::protobuf::Value& value) {
   switch (value.kind_case()) {
-    case google::protobuf::Value::kNumberValue: return absl::StrFormat("%.12g", value.number_value());
-    case google::protobuf::Value::kStringValue: return value.string_value();
-    case google::protobuf::Value::kBoolValue: return value.bool_value() ? "true" : "false";
-    default: return "null";
+    case google::protobuf::Value::kNumberValue:
+      return absl::StrFormat("%.12g", value.number_value());
+    case google::protobuf::Value::kStringValue:
+      return value.string_value();
+    case google::protobuf::Value::kBoolValue:
+      return value.bool_value() ? "true" : "false";
+    default:
+      return "null";
   }
 }
 
@@ -143,6 +147,7 @@ Cluster::Cluster(int partitions, OpenLog open)
       event_log::RocksEventLogOptions options;
       options.path = dir_.File("log");
       options.clock = &clock_;
+      options.env = &env_;
       options.maintenance_interval = std::chrono::milliseconds(0);
       return event_log::RocksEventLog::Open(options);
     };
@@ -166,10 +171,17 @@ void Cluster::Open() {
   catalog_ = Must(catalog::Catalog::Open(*log_, clock_), "catalog");
 }
 
+void Cluster::CutPower() {
+  env_.CutPower();
+  power_cut_ = true;
+}
+
 void Cluster::Reopen() {
   catalog_.reset();
   producer_.reset();
   log_.reset();
+  if (power_cut_) env_.LoseUnsynced(&random_);
+  power_cut_ = false;
   Open();
 }
 
@@ -181,7 +193,8 @@ void Cluster::Publish(int partition, const std::vector<TestEvent>& events) {
     if (copy.id.empty()) copy.id = absl::StrCat("id", next_id_++);
     bytes.push_back(Encode(copy));
   }
-  for (size_t i = 0; i < events.size(); ++i) records.push_back({events[i].subject, bytes[i], clock_.NowMicros(), false});
+  for (size_t i = 0; i < events.size(); ++i)
+    records.push_back({events[i].subject, bytes[i], clock_.NowMicros(), false});
   event_log::AppendBatch batch;
   batch.topic = event_log::kEventsTopic;
   batch.partition = partition;
@@ -259,25 +272,36 @@ std::vector<std::string> Cluster::LateKeys() {
 }
 
 std::string ShowRow(const v1::WindowRow& row, bool with_final) {
-  const auto micros = [](const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1000; };
+  const auto micros = [](const google::protobuf::Timestamp& time) {
+    return time.seconds() * 1'000'000 + time.nanos() / 1000;
+  };
   std::string text = absl::StrCat(FormatRfc3339(micros(row.window_start_time())), "/",
                                   FormatRfc3339(micros(row.window_end_time())), " {");
   const std::map<std::string, google::protobuf::Value> group(row.group().begin(), row.group().end());
-  for (const auto& [name, value] : group) absl::StrAppend(&text, name == group.begin()->first ? "" : ",", name, "=", ShowValue(value));
+  for (const auto& [name, value] : group)
+    absl::StrAppend(&text, name == group.begin()->first ? "" : ",", name, "=", ShowValue(value));
   text += "}";
   const std::map<std::string, v1::MeasureValue> measures(row.measures().begin(), row.measures().end());
   for (const auto& [name, value] : measures) {
     absl::StrAppend(&text, " ", name, "=");
     switch (value.value_case()) {
-      case v1::MeasureValue::kInteger: absl::StrAppend(&text, value.integer()); break;
-      case v1::MeasureValue::kNumber: absl::StrAppend(&text, absl::StrFormat("%.9g", value.number())); break;
-      case v1::MeasureValue::kError: absl::StrAppend(&text, "error:", value.error()); break;
+      case v1::MeasureValue::kInteger:
+        absl::StrAppend(&text, value.integer());
+        break;
+      case v1::MeasureValue::kNumber:
+        absl::StrAppend(&text, absl::StrFormat("%.9g", value.number()));
+        break;
+      case v1::MeasureValue::kError:
+        absl::StrAppend(&text, "error:", value.error());
+        break;
       case v1::MeasureValue::kTop:
         text += "[";
-        for (const v1::TopItem& item : value.top().items()) absl::StrAppend(&text, ShowValue(item.key()), ":", item.count(), " ");
+        for (const v1::TopItem& item : value.top().items())
+          absl::StrAppend(&text, ShowValue(item.key()), ":", item.count(), " ");
         text += "]";
         break;
-      default: text += "null";
+      default:
+        text += "null";
     }
   }
   if (row.truncated()) text += " truncated";

@@ -14,6 +14,7 @@
 #include "common/clock/clock.h"
 #include "common/event_log/rocks_event_log.h"
 #include "common/metrics/metrics.h"
+#include "common/rocks/fault_injection_env.h"
 #include "common/server/server.h"
 #include "common/testing/testing.h"
 #include "naru/aggregator/v1/aggregator.grpc.pb.h"
@@ -73,6 +74,8 @@ class Cluster {
   event_log::EventLog& log() { return *log_; }
   /// Closes and opens the log and the catalog; nodes must be gone.
   void Reopen();
+  /// Embedded: from now on nothing reaches the disk. Reopen brings the power back, without what was not synced.
+  void CutPower();
   void Publish(int partition, const std::vector<TestEvent>& events);
   void Apply(const catalog::v1::Resource& resource);
   void Delete(const std::string& metric, int32_t version);
@@ -87,6 +90,9 @@ class Cluster {
 
   const int partitions_;
   naru::testing::TempDir dir_;
+  rocks::FaultInjectionEnv env_;
+  SeededRandom random_{1};
+  bool power_cut_ = false;
   FakeClock clock_;
   OpenLog open_log_;
   std::unique_ptr<event_log::EventLog> log_;

@@ -59,9 +59,9 @@ class Timelines {
   size_t last_ = 0;
 };
 
-/// Times before which one partition expects nothing more that is on time: the least watermark of its open timelines. Live
-/// counts as open unless it was silent for `idle_timeout_us`; then the wall clock stands in for it.
-/// `caught_up`: everything that is in the log has been seen, so silence is silence.
+/// Times before which one partition expects nothing more that is on time: the least watermark of its open timelines.
+/// Live counts as open unless it was silent for `idle_timeout_us`; then the wall clock stands in for it. `caught_up`:
+/// everything that is in the log has been seen, so silence is silence.
 int64_t PartitionFrontier(const std::vector<Timeline>& timelines, int64_t out_of_orderness_us, int64_t idle_timeout_us,
                           int64_t now_us, bool caught_up);
 

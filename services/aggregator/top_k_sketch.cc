@@ -134,7 +134,8 @@ void TopKSketch::Encode(std::string* out) const {
 bool TopKSketch::MergeEncoded(absl::string_view in) {
   uint8_t version;
   uint64_t floor, count;
-  if (!GetByte(&in, &version) || version != kVersion || !GetVarint(&in, &floor) || !GetVarint(&in, &count)) return false;
+  if (!GetByte(&in, &version) || version != kVersion || !GetVarint(&in, &floor) || !GetVarint(&in, &count))
+    return false;
   if (count > in.size() || floor > INT64_MAX / 2) return false;
   const size_t own = items_.size();
   std::vector<char> seen(own, 0);

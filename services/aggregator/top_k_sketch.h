@@ -50,8 +50,7 @@ class TopKSketch {
   void AddCount(absl::string_view key, int64_t count);
   void ReplaceRarest(absl::string_view key, int64_t count);
   bool HeapLess(const HeapEntry& a, const HeapEntry& b) const;
-  void MergeItem(absl::string_view key, int64_t count, int64_t error, size_t own_before,
-                 std::vector<char>* seen);
+  void MergeItem(absl::string_view key, int64_t count, int64_t error, size_t own_before, std::vector<char>* seen);
   void FinishMerge(size_t own_before, int64_t other_floor, const std::vector<char>& seen);
   void Shrink(size_t keep);
 

@@ -110,10 +110,14 @@ absl::StatusOr<Length> ParseLength(absl::string_view field, absl::string_view te
 
 CalendarStep StepOf(const Length& length) {
   switch (length.unit) {
-    case Length::Unit::kFixed: return {CalendarStep::Unit::kFixed, length.count, 0};
-    case Length::Unit::kDays: return {CalendarStep::Unit::kCivilDays, length.count, 0};
-    case Length::Unit::kWeeks: return {CalendarStep::Unit::kCivilDays, length.count * 7, kMondayAfterEpoch};
-    case Length::Unit::kMonths: return {CalendarStep::Unit::kCivilMonths, length.count, 0};
+    case Length::Unit::kFixed:
+      return {CalendarStep::Unit::kFixed, length.count, 0};
+    case Length::Unit::kDays:
+      return {CalendarStep::Unit::kCivilDays, length.count, 0};
+    case Length::Unit::kWeeks:
+      return {CalendarStep::Unit::kCivilDays, length.count * 7, kMondayAfterEpoch};
+    case Length::Unit::kMonths:
+      return {CalendarStep::Unit::kCivilMonths, length.count, 0};
   }
   return {};
 }
@@ -122,7 +126,8 @@ CalendarStep StepOf(const Length& length) {
 
 int64_t CalendarStep::Floor(int64_t time_us, const absl::TimeZone& zone) const {
   switch (unit) {
-    case Unit::kFixed: return FloorDivide(time_us, count) * count;
+    case Unit::kFixed:
+      return FloorDivide(time_us, count) * count;
     case Unit::kCivilHours: {
       int64_t start = HourFloor(time_us, zone);
       if (count == 1) return start;
@@ -148,7 +153,8 @@ int64_t CalendarStep::Floor(int64_t time_us, const absl::TimeZone& zone) const {
 int64_t CalendarStep::Next(int64_t start_us, const absl::TimeZone& zone) const {
   const absl::Time start = absl::FromUnixMicros(start_us);
   switch (unit) {
-    case Unit::kFixed: return start_us + count;
+    case Unit::kFixed:
+      return start_us + count;
     case Unit::kCivilHours: {
       int64_t next = HourNext(start_us, zone);
       if (count == 1) return next;
@@ -156,7 +162,8 @@ int64_t CalendarStep::Next(int64_t start_us, const absl::TimeZone& zone) const {
       while (HourBucket(next, count, zone) == bucket) next = HourNext(next, zone);
       return next;
     }
-    case Unit::kCivilDays: return DayStart(absl::ToCivilDay(start, zone) - absl::CivilDay(1970, 1, 1) + count, zone);
+    case Unit::kCivilDays:
+      return DayStart(absl::ToCivilDay(start, zone) - absl::CivilDay(1970, 1, 1) + count, zone);
     case Unit::kCivilMonths:
       return MonthStart(absl::ToCivilMonth(start, zone) - absl::CivilMonth(1970, 1) + count, zone);
   }
@@ -177,7 +184,8 @@ absl::Status ChoosePanes(const CalendarStep& size, CalendarStep* slide, Calendar
     return absl::OkStatus();
   }
   // Civil days (or weeks) that start every few hours: the hours must be those of the zone's clocks too.
-  const bool whole_hours = slide->unit == Unit::kFixed && slide->count % kHourUs == 0 && 24 % (slide->count / kHourUs) == 0;
+  const bool whole_hours =
+      slide->unit == Unit::kFixed && slide->count % kHourUs == 0 && 24 % (slide->count / kHourUs) == 0;
   if (size.unit == Unit::kCivilDays && whole_hours) {
     *slide = {Unit::kCivilHours, slide->count / kHourUs, 0};
     *pane = *slide;
@@ -185,7 +193,8 @@ absl::Status ChoosePanes(const CalendarStep& size, CalendarStep* slide, Calendar
     return absl::OkStatus();
   }
   if (size.unit == Unit::kCivilDays) {
-    return WindowError("window.slide", "of windows of days or weeks must be days, weeks, or 1, 2, 3, 4, 6, 8, 12 or 24 hours");
+    return WindowError("window.slide",
+                       "of windows of days or weeks must be days, weeks, or 1, 2, 3, 4, 6, 8, 12 or 24 hours");
   }
   if (size.unit == Unit::kCivilMonths) return WindowError("window.slide", "of windows of months must be months");
   return WindowError("window.slide", "must not be civil (d, w, mo) where `size` is not");
@@ -196,10 +205,12 @@ absl::Status ChoosePanes(const CalendarStep& size, CalendarStep* slide, Calendar
 absl::StatusOr<WindowGrid> WindowGrid::Compile(const catalog::v1::Window& window, absl::string_view time_zone) {
   WindowGrid grid;
   if (!time_zone.empty() && !absl::LoadTimeZone(std::string(time_zone), &grid.zone_)) {
-    return WindowError("time_zone", absl::StrCat("`", time_zone, "` is not a time zone of the IANA database, such as Asia/Seoul"));
+    return WindowError("time_zone",
+                       absl::StrCat("`", time_zone, "` is not a time zone of the IANA database, such as Asia/Seoul"));
   }
   if (window.type() != "tumbling" && window.type() != "hopping") {
-    return WindowError("window.type", absl::StrCat("`", window.type(), "` is not supported: must be tumbling or hopping"));
+    return WindowError("window.type",
+                       absl::StrCat("`", window.type(), "` is not supported: must be tumbling or hopping"));
   }
   NARU_ASSIGN_OR_RETURN(const Length size, ParseLength("window.size", window.size()));
   grid.size_ = StepOf(size);
@@ -213,7 +224,8 @@ absl::StatusOr<WindowGrid> WindowGrid::Compile(const catalog::v1::Window& window
   int64_t panes = 1;
   NARU_RETURN_IF_ERROR(ChoosePanes(grid.size_, &grid.slide_, &grid.pane_, &panes));
   if (panes > kMaxPanesPerWindow) {
-    return WindowError("window.slide", absl::StrCat("makes windows of ", panes, " panes; at most ", kMaxPanesPerWindow));
+    return WindowError("window.slide",
+                       absl::StrCat("makes windows of ", panes, " panes; at most ", kMaxPanesPerWindow));
   }
   grid.tumbling_ = panes == 1;
   return grid;
@@ -230,17 +242,20 @@ int64_t WindowGrid::EndOf(int64_t start_us) const {
   if (tumbling_) return pane_.Next(start_us, zone_);
   const absl::Time start = absl::FromUnixMicros(start_us);
   switch (size_.unit) {
-    case Unit::kFixed: return start_us + size_.count;
+    case Unit::kFixed:
+      return start_us + size_.count;
     case Unit::kCivilDays: {
       const absl::CivilSecond local = absl::ToCivilSecond(start, zone_);
-      if (slide_.unit == Unit::kCivilDays) return DayStart(absl::CivilDay(local) - absl::CivilDay(1970, 1, 1) + size_.count, zone_);
+      if (slide_.unit == Unit::kCivilDays)
+        return DayStart(absl::CivilDay(local) - absl::CivilDay(1970, 1, 1) + size_.count, zone_);
       // The same hour of the day, that many days later.
       const absl::CivilDay day = absl::CivilDay(local) + size_.count;
       return ToMicros(absl::FromCivil(absl::CivilSecond(day.year(), day.month(), day.day(), local.hour()), zone_));
     }
     case Unit::kCivilMonths:
       return MonthStart(absl::ToCivilMonth(start, zone_) - absl::CivilMonth(1970, 1) + size_.count, zone_);
-    case Unit::kCivilHours: break;  // sizes are never in civil hours
+    case Unit::kCivilHours:
+      break;  // sizes are never in civil hours
   }
   return start_us;
 }

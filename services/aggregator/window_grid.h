@@ -1,5 +1,5 @@
-// How a metric cuts time: panes (what is stored) and windows (what is asked for). A tumbling window is one pane; hopping
-// windows share panes of gcd(size, slide), so that an event is counted once however many windows it falls into.
+// How a metric cuts time: panes (what is stored) and windows (what is asked for). A tumbling window is one pane;
+// hopping windows share panes of gcd(size, slide), so that an event is counted once however many windows it falls into.
 #pragma once
 
 #include <array>
@@ -28,7 +28,8 @@ struct TimeSpan {
 inline constexpr int kMaxPanesPerWindow = 2000;
 
 /// A regular division of time, fixed or by a zone's calendar. Fixed steps count from the epoch; days from 1970-01-01,
-/// weeks (steps of 7 days, anchored) from a Monday, months from January 1970; hours are those that the zone's clocks show.
+/// weeks (steps of 7 days, anchored) from a Monday, months from January 1970; hours are those that the zone's clocks
+/// show.
 struct CalendarStep {
   enum class Unit : uint8_t { kFixed, kCivilHours, kCivilDays, kCivilMonths };
   Unit unit = Unit::kFixed;
@@ -45,8 +46,8 @@ struct CalendarStep {
 class WindowGrid {
  public:
   /// Errors: INVALID_ARGUMENT with a field violation (`spec.window...`): unknown type, length, unit or zone; windows of
-  /// more than kMaxPanesPerWindow panes; slides that do not divide into the calendar. Types other than tumbling and hopping
-  /// are refused, naming those.
+  /// more than kMaxPanesPerWindow panes; slides that do not divide into the calendar. Types other than tumbling and
+  /// hopping are refused, naming those.
   static absl::StatusOr<WindowGrid> Compile(const catalog::v1::Window& window, absl::string_view time_zone);
 
   /// The pane that an event of this time belongs to.

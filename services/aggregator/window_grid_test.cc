@@ -63,10 +63,12 @@ TEST(WindowGridTest, ADayWithoutMidnightBeginsWhereTheClocksGo) {
 }
 
 TEST(WindowGridTest, WeeksBeginOnMondayAndMonthsOnTheFirst) {
-  EXPECT_EQ(Show(Compile("tumbling", "1w").PaneOf(T("2024-05-01T00:00:00Z"))), "2024-04-29T00:00:00Z/2024-05-06T00:00:00Z");
+  EXPECT_EQ(Show(Compile("tumbling", "1w").PaneOf(T("2024-05-01T00:00:00Z"))),
+            "2024-04-29T00:00:00Z/2024-05-06T00:00:00Z");
   EXPECT_EQ(Show(Compile("tumbling", "1mo", "", "Asia/Seoul").PaneOf(T("2024-02-29T16:00:00Z"))),
             "2024-02-29T15:00:00Z/2024-03-31T15:00:00Z");
-  EXPECT_EQ(Show(Compile("tumbling", "3mo").PaneOf(T("2024-05-17T00:00:00Z"))), "2024-04-01T00:00:00Z/2024-07-01T00:00:00Z");
+  EXPECT_EQ(Show(Compile("tumbling", "3mo").PaneOf(T("2024-05-17T00:00:00Z"))),
+            "2024-04-01T00:00:00Z/2024-07-01T00:00:00Z");
 }
 
 TEST(WindowGridTest, HoppingWindowsShareFixedPanes) {
@@ -125,7 +127,8 @@ TEST(WindowGridTest, RefusesWhatItCannotDoAndSaysWhatItCan) {
 }
 
 // Every instant lies in exactly one pane, panes meet, and a window is made of whole panes.
-class GridPropertyTest : public ::testing::TestWithParam<std::tuple<const char*, const char*, const char*, const char*>> {};
+class GridPropertyTest
+    : public ::testing::TestWithParam<std::tuple<const char*, const char*, const char*, const char*>> {};
 
 TEST_P(GridPropertyTest, PanesTileTimeAndWindowsAreWholePanes) {
   const auto [type, size, slide, zone] = GetParam();
@@ -155,22 +158,23 @@ TEST_P(GridPropertyTest, PanesTileTimeAndWindowsAreWholePanes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Grids, GridPropertyTest,
-    ::testing::Values(std::make_tuple("tumbling", "7s", "", ""), std::make_tuple("tumbling", "1d", "", "Asia/Seoul"),
-                      std::make_tuple("tumbling", "1d", "", "America/Sao_Paulo"),
-                      std::make_tuple("tumbling", "1d", "", "America/Havana"),
-                      std::make_tuple("tumbling", "3d", "", "Europe/Berlin"),
-                      std::make_tuple("tumbling", "2w", "", "Australia/Lord_Howe"),
-                      std::make_tuple("tumbling", "1mo", "", "Pacific/Apia"),
-                      std::make_tuple("hopping", "60m", "5m", "Asia/Seoul"), std::make_tuple("hopping", "10m", "4m", ""),
-                      std::make_tuple("hopping", "1d", "1h", "America/New_York"),
-                      std::make_tuple("hopping", "1d", "1h", "Australia/Lord_Howe"),
-                      std::make_tuple("hopping", "2d", "6h", "Asia/Kolkata"),
-                      std::make_tuple("hopping", "1d", "1h", "Asia/Seoul"),
-                      std::make_tuple("hopping", "7d", "1d", "America/New_York"),
-                      std::make_tuple("hopping", "1w", "1d", "Europe/Lisbon"),
-                      std::make_tuple("hopping", "3mo", "1mo", "America/Sao_Paulo")));
+INSTANTIATE_TEST_SUITE_P(Grids, GridPropertyTest,
+                         ::testing::Values(std::make_tuple("tumbling", "7s", "", ""),
+                                           std::make_tuple("tumbling", "1d", "", "Asia/Seoul"),
+                                           std::make_tuple("tumbling", "1d", "", "America/Sao_Paulo"),
+                                           std::make_tuple("tumbling", "1d", "", "America/Havana"),
+                                           std::make_tuple("tumbling", "3d", "", "Europe/Berlin"),
+                                           std::make_tuple("tumbling", "2w", "", "Australia/Lord_Howe"),
+                                           std::make_tuple("tumbling", "1mo", "", "Pacific/Apia"),
+                                           std::make_tuple("hopping", "60m", "5m", "Asia/Seoul"),
+                                           std::make_tuple("hopping", "10m", "4m", ""),
+                                           std::make_tuple("hopping", "1d", "1h", "America/New_York"),
+                                           std::make_tuple("hopping", "1d", "1h", "Australia/Lord_Howe"),
+                                           std::make_tuple("hopping", "2d", "6h", "Asia/Kolkata"),
+                                           std::make_tuple("hopping", "1d", "1h", "Asia/Seoul"),
+                                           std::make_tuple("hopping", "7d", "1d", "America/New_York"),
+                                           std::make_tuple("hopping", "1w", "1d", "Europe/Lisbon"),
+                                           std::make_tuple("hopping", "3mo", "1mo", "America/Sao_Paulo")));
 
 }  // namespace
 }  // namespace naru::aggregator

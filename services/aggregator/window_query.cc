@@ -103,7 +103,8 @@ struct WindowQuery::State {
   bool Passes(absl::string_view group);
   bool Project(absl::string_view group, std::string* key);
   absl::StatusOr<std::vector<ResultRow>> Merge(RowSource& source, const TimeSpan& window, int64_t frontier_us,
-                                               const std::vector<int64_t>& since, absl::string_view after_key, size_t limit);
+                                               const std::vector<int64_t>& since, absl::string_view after_key,
+                                               size_t limit);
   void FinishRow(const TimeSpan& window, int64_t frontier_us, bool truncated, const std::string& key,
                  const Accumulator& accumulator, ResultRow* row) const;
   bool Less(const ResultRow& a, const ResultRow& b) const;
@@ -111,11 +112,14 @@ struct WindowQuery::State {
 };
 
 absl::Status WindowQuery::State::TakeColumns(const v1::QueryWindowsRequest& request) {
-  if (request.group_by_none() && request.group_by_size() > 0) return Invalid("group_by", "must be empty with group_by_none");
+  if (request.group_by_none() && request.group_by_size() > 0)
+    return Invalid("group_by", "must be empty with group_by_none");
   std::set<std::string> seen;
   for (const std::string& name : request.group_by()) {
     const int index = plan->FindDimension(name);
-    if (index < 0) return Invalid("group_by", absl::StrCat("`", name, "` is not a dimension", Suggestion(name, DimensionNames(*plan))));
+    if (index < 0)
+      return Invalid("group_by",
+                     absl::StrCat("`", name, "` is not a dimension", Suggestion(name, DimensionNames(*plan))));
     if (!seen.insert(name).second) return Invalid("group_by", absl::StrCat("`", name, "` is there twice"));
     dimensions.push_back(index);
   }
@@ -126,7 +130,8 @@ absl::Status WindowQuery::State::TakeColumns(const v1::QueryWindowsRequest& requ
   seen.clear();
   for (const std::string& name : request.measures()) {
     const int index = plan->FindMeasure(name);
-    if (index < 0) return Invalid("measures", absl::StrCat("`", name, "` is not a measure", Suggestion(name, MeasureNames(*plan))));
+    if (index < 0)
+      return Invalid("measures", absl::StrCat("`", name, "` is not a measure", Suggestion(name, MeasureNames(*plan))));
     if (seen.insert(name).second) measures.push_back(index);
   }
   if (measures.empty()) {
@@ -184,7 +189,8 @@ absl::Status WindowQuery::State::TakeToken(const std::string& token) {
   if (version != plan->version) return Invalid("page_token", "the metric has changed; start again without it");
   if (order_by != OrderBy::kWindow) {
     uint64_t number;
-    if (!absl::SimpleAtoi(position, &number) || number > kMaxOrderedRows) return Invalid("page_token", "is not a token of this service");
+    if (!absl::SimpleAtoi(position, &number) || number > kMaxOrderedRows)
+      return Invalid("page_token", "is not a token of this service");
     skip = number;
     return absl::OkStatus();
   }
@@ -297,8 +303,9 @@ absl::StatusOr<std::vector<ResultRow>> WindowQuery::State::Merge(RowSource& sour
       }));
       NARU_RETURN_IF_ERROR(status);
       if (groups.size() > kMaxMergedGroups) {
-        return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_GROUPS",
-                         absl::StrCat("a window has more than ", kMaxMergedGroups, " groups; group by fewer dimensions"));
+        return MakeError(
+            absl::StatusCode::kResourceExhausted, "TOO_MANY_GROUPS",
+            absl::StrCat("a window has more than ", kMaxMergedGroups, " groups; group by fewer dimensions"));
       }
     }
   }
@@ -333,11 +340,10 @@ void WindowQuery::State::FinishRow(const TimeSpan& window, int64_t frontier_us, 
   row->changed = accumulator.changed;
 }
 
-std::vector<TimeSpan> WindowQuery::Windows(const RowSource& source) const {
-  return WindowsChangedSince(source, {});
-}
+std::vector<TimeSpan> WindowQuery::Windows(const RowSource& source) const { return WindowsChangedSince(source, {}); }
 
-std::vector<TimeSpan> WindowQuery::WindowsChangedSince(const RowSource& source, const std::vector<int64_t>& offsets) const {
+std::vector<TimeSpan> WindowQuery::WindowsChangedSince(const RowSource& source,
+                                                       const std::vector<int64_t>& offsets) const {
   const WindowGrid& grid = state_->plan->grid;
   const int64_t to_us = std::min(state_->to_us, kMaxTime);
   if (state_->from_us >= to_us) return {};
@@ -403,8 +409,9 @@ absl::StatusOr<ResultPage> WindowQuery::Run(RowSource& source, int64_t frontier_
   State& state = *state_;
   std::vector<TimeSpan> windows = Windows(source);
   if (state.final_only) {
-    windows.erase(std::remove_if(windows.begin(), windows.end(), [&](const TimeSpan& w) { return w.end_us > frontier_us; }),
-                  windows.end());
+    windows.erase(
+        std::remove_if(windows.begin(), windows.end(), [&](const TimeSpan& w) { return w.end_us > frontier_us; }),
+        windows.end());
   }
   const bool by_window = state.order_by == State::OrderBy::kWindow;
   if (state.latest_window || (by_window && state.descending)) std::reverse(windows.begin(), windows.end());
@@ -416,7 +423,8 @@ absl::StatusOr<ResultPage> WindowQuery::Run(RowSource& source, int64_t frontier_
   if (wanted > kMaxOrderedRows + 1) return Invalid("page_token", "goes too far; ask for a shorter range of time");
   for (const TimeSpan& window : windows) {
     if (by_window && state.has_after) {
-      if (state.descending ? window.start_us > state.after_window_us : window.start_us < state.after_window_us) continue;
+      if (state.descending ? window.start_us > state.after_window_us : window.start_us < state.after_window_us)
+        continue;
     }
     const bool resumed = by_window && state.has_after && window.start_us == state.after_window_us;
     if (resumed && state.after_key.empty()) {  // the one group of a window without dimensions was shown

@@ -60,7 +60,7 @@ struct WindowWatch::State {
   int64_t interval_us = 500'000;
   std::optional<WindowQuery> query;
   std::shared_ptr<const MetricPlan> plan;
-  Token known;           // what the reader has
+  Token known;  // what the reader has
   bool has_known = false;
   int64_t latest_window_us = kNever;
   uint64_t seen_changes = 0;
@@ -75,8 +75,9 @@ WindowWatch::WindowWatch(std::unique_ptr<State> state) : state_(std::move(state)
 WindowWatch::~WindowWatch() = default;
 int64_t WindowWatch::interval_us() const { return state_->interval_us; }
 
-absl::StatusOr<std::unique_ptr<WindowWatch>> WindowWatch::Start(const v1::WatchWindowsRequest& request, ServingView& view,
-                                                                PlanDirectory& plans, Finality& finality) {
+absl::StatusOr<std::unique_ptr<WindowWatch>> WindowWatch::Start(const v1::WatchWindowsRequest& request,
+                                                                ServingView& view, PlanDirectory& plans,
+                                                                Finality& finality) {
   auto state = std::make_unique<State>(view, plans, finality);
   state->request = request.query();
   state->request.clear_page_token();
@@ -85,7 +86,8 @@ absl::StatusOr<std::unique_ptr<WindowWatch>> WindowWatch::Start(const v1::WatchW
   state->request.clear_order_by();
   double rate_hz = request.max_rate_hz();
   if (!(rate_hz >= 0) || rate_hz > kMaxRateHz) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "WATCH_INVALID", absl::StrCat("max_rate_hz: must be between 0 and ", kMaxRateHz));
+    return MakeError(absl::StatusCode::kInvalidArgument, "WATCH_INVALID",
+                     absl::StrCat("max_rate_hz: must be between 0 and ", kMaxRateHz));
   }
   if (rate_hz == 0) rate_hz = kDefaultRateHz;
   state->interval_us = static_cast<int64_t>(1e6 / rate_hz);
@@ -94,7 +96,8 @@ absl::StatusOr<std::unique_ptr<WindowWatch>> WindowWatch::Start(const v1::WatchW
     // Removals before this process followed the topic are not known: then the reader starts afresh.
     const std::vector<int64_t> start = view.StartOffsets();
     state->has_known = state->known.offsets.size() == start.size();
-    for (size_t p = 0; p < start.size() && state->has_known; ++p) state->has_known = state->known.offsets[p] >= start[p];
+    for (size_t p = 0; p < start.size() && state->has_known; ++p)
+      state->has_known = state->known.offsets[p] >= start[p];
   }
   state->plan = plans.Answering(state->request.metric());
   if (state->plan != nullptr) {
@@ -127,10 +130,12 @@ absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Collect(RowSource& so
   std::set<int64_t> crossed;
   std::vector<TimeSpan> windows = WindowsToRead(source, now, reset, &crossed);
   // The newest windows first, so that a cut takes the oldest.
-  std::sort(windows.begin(), windows.end(), [](const TimeSpan& a, const TimeSpan& b) { return a.start_us > b.start_us; });
+  std::sort(windows.begin(), windows.end(),
+            [](const TimeSpan& a, const TimeSpan& b) { return a.start_us > b.start_us; });
   for (const TimeSpan& window : windows) {
     if (query->final_only() && window.end_us > now.frontier_us) continue;
-    NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> all, query->WindowRows(source, window, now.frontier_us, known.offsets));
+    NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> all,
+                          query->WindowRows(source, window, now.frontier_us, known.offsets));
     const bool whole = reset || crossed.count(window.start_us) > 0;
     for (ResultRow& row : all) {
       if (whole || row.changed) rows.push_back(std::move(row));
@@ -144,16 +149,20 @@ absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Collect(RowSource& so
   return rows;
 }
 
-absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::CollectLatest(RowSource& source, const Token& now, bool reset) {
+absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::CollectLatest(RowSource& source, const Token& now,
+                                                                         bool reset) {
   std::vector<TimeSpan> windows = query->Windows(source);
   for (auto window = windows.rbegin(); window != windows.rend(); ++window) {
     if (query->final_only() && window->end_us > now.frontier_us) continue;
-    NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows, query->WindowRows(source, *window, now.frontier_us, known.offsets));
+    NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows,
+                          query->WindowRows(source, *window, now.frontier_us, known.offsets));
     if (rows.empty()) continue;
     const bool is_final = window->end_us <= now.frontier_us, was_final = window->end_us <= known.frontier_us;
     const bool whole = reset || window->start_us != latest_window_us || is_final != was_final;
     latest_window_us = window->start_us;
-    if (!whole) rows.erase(std::remove_if(rows.begin(), rows.end(), [](const ResultRow& row) { return !row.changed; }), rows.end());
+    if (!whole)
+      rows.erase(std::remove_if(rows.begin(), rows.end(), [](const ResultRow& row) { return !row.changed; }),
+                 rows.end());
     if (rows.size() > kMaxWatchRows) rows.resize(kMaxWatchRows);
     return rows;
   }
@@ -170,7 +179,8 @@ void WindowWatch::State::AddRemoved(v1::WatchWindowsResponse* message) {
   }
   for (const TimeSpan& window : windows) {
     bool left = false;
-    for (int p = 0; p < view.partitions() && !left; ++p) left = !source.ListPanes(p, window.start_us, window.end_us).empty();
+    for (int p = 0; p < view.partitions() && !left; ++p)
+      left = !source.ListPanes(p, window.start_us, window.end_us).empty();
     if (!left) gone.insert(window.start_us);
   }
   for (const int64_t start_us : gone) {
@@ -187,7 +197,8 @@ absl::StatusOr<std::vector<v1::WatchWindowsResponse>> WindowWatch::Turn() {
   if (plan == nullptr) {
     NARU_RETURN_IF_ERROR(s.plans.Failure(s.request.metric()));
     if (s.plans.NewestVersion(s.request.metric()) > 0) return messages;  // it is about to be compiled
-    return MakeError(absl::StatusCode::kNotFound, "METRIC_NOT_FOUND", absl::StrCat("there is no metric ", s.request.metric()));
+    return MakeError(absl::StatusCode::kNotFound, "METRIC_NOT_FOUND",
+                     absl::StrCat("there is no metric ", s.request.metric()));
   }
   if (s.plan == nullptr || s.plan != plan) {
     const bool same_version = s.plan != nullptr && s.plan->version == plan->version;

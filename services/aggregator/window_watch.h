@@ -1,5 +1,5 @@
-// Rows as they change. A watch keeps no rows: it remembers up to which offsets of `aggregates` its reader knows them, and
-// at each turn reads what is newer. So a slow reader gets the newest row of each key, whatever happened in between.
+// Rows as they change. A watch keeps no rows: it remembers up to which offsets of `aggregates` its reader knows them,
+// and at each turn reads what is newer. So a slow reader gets the newest row of each key, whatever happened in between.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ class WindowWatch {
                                                             PlanDirectory& plans, Finality& finality);
   ~WindowWatch();
 
-  /// What is new since the last turn: nothing, or messages to be sent in this order. The first turn gives a message in any
-  /// case. Errors: NOT_FOUND when the metric was deleted; those of the view.
+  /// What is new since the last turn: nothing, or messages to be sent in this order. The first turn gives a message in
+  /// any case. Errors: NOT_FOUND when the metric was deleted; those of the view.
   absl::StatusOr<std::vector<v1::WatchWindowsResponse>> Turn();
   /// Time between two turns.
   int64_t interval_us() const;

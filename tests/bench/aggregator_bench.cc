@@ -39,7 +39,9 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr int kBatch = 500;
 
-double Seconds(SteadyClock::time_point from) { return std::chrono::duration<double>(SteadyClock::now() - from).count(); }
+double Seconds(SteadyClock::time_point from) {
+  return std::chrono::duration<double>(SteadyClock::now() - from).count();
+}
 
 // Of this thread: the kernel is one, and other programs on the machine should not count.
 double ThreadSeconds() {
@@ -124,8 +126,9 @@ catalog::v1::Metric CountAndSum() {
 
 // Encoded events of about 170 bytes, times nearly in order over one hour.
 std::vector<std::string> MakeEvents(int count, int subjects) {
-  static constexpr const char* kTypes[] = {"UserLogin",         "UserLogout",        "UserClickMenu",    "UserUsedEcopoint1",
-                                           "UserUsedEcopoint2", "UserSearchProduct", "UserClickProduct", "UserSearchLesswaste"};
+  static constexpr const char* kTypes[] = {"UserLogin",         "UserLogout",         "UserClickMenu",
+                                           "UserUsedEcopoint1", "UserUsedEcopoint2",  "UserSearchProduct",
+                                           "UserClickProduct",  "UserSearchLesswaste"};
   static constexpr const char* kMenus[] = {"ecopoint1", "ecopoint2", "nolabel", "lesswaste"};
   static constexpr const char* kRegions[] = {"서울특별시", "부산광역시", "대구광역시", "인천광역시", "광주광역시",
                                              "대전광역시", "울산광역시", "경기도",     "강원도",     "제주도"};
@@ -148,7 +151,8 @@ std::vector<std::string> MakeEvents(int count, int subjects) {
     fields.type = kTypes[type];
     fields.subject = subject;
     fields.has_time = true;
-    fields.time_us = 1'700'000'000'000'000 + int64_t{3'600'000'000} / count * i - static_cast<int64_t>(random.Next() % 2'000'000);
+    fields.time_us =
+        1'700'000'000'000'000 + int64_t{3'600'000'000} / count * i - static_cast<int64_t>(random.Next() % 2'000'000);
     fields.data = data;
     event::AppendEvent(fields, &events[static_cast<size_t>(i)]);
     event::AppendServerFields({.type_version = 1}, &events[static_cast<size_t>(i)]);
@@ -167,7 +171,8 @@ std::vector<event_log::FetchedBatch> MakeBatches(const std::vector<std::string>&
 }
 
 // Median of five passes over the events, each into empty states.
-void RunKernel(const char* name, const std::vector<catalog::v1::Metric>& metrics, const std::vector<std::string>& events) {
+void RunKernel(const char* name, const std::vector<catalog::v1::Metric>& metrics,
+               const std::vector<std::string>& events) {
   const std::vector<event_log::FetchedBatch> batches = MakeBatches(events);
   auto plans = std::make_shared<PlanSet>();
   for (size_t i = 0; i < metrics.size(); ++i) {
@@ -184,11 +189,13 @@ void RunKernel(const char* name, const std::vector<catalog::v1::Metric>& metrics
     }
     std::vector<LateEvent> late;
     const double start = ThreadSeconds();
-    for (const event_log::FetchedBatch& batch : batches) Must(kernel.Process(batch, INT64_MAX, pointers, nullptr, &late));
+    for (const event_log::FetchedBatch& batch : batches)
+      Must(kernel.Process(batch, INT64_MAX, pointers, nullptr, &late));
     rates.push_back(static_cast<double>(events.size()) / (ThreadSeconds() - start));
   }
   std::sort(rates.begin(), rates.end());
-  std::printf("{\"bench\":\"aggregator_kernel\",\"case\":\"%s\",\"events_per_cpu_second\":%.0f}\n", name, rates[rates.size() / 2]);
+  std::printf("{\"bench\":\"aggregator_kernel\",\"case\":\"%s\",\"events_per_cpu_second\":%.0f}\n", name,
+              rates[rates.size() / 2]);
   std::fflush(stdout);
 }
 
@@ -223,7 +230,8 @@ void RunFromLog(const std::string& dir, const std::vector<std::string>& events, 
   for (int repeat = 0; repeat < repeats; ++repeat) {
     for (size_t i = 0; i < events.size(); i += kBatch) {
       std::vector<event_log::Record> records;
-      for (size_t j = i; j < std::min(i + kBatch, events.size()); ++j) records.push_back({{}, events[j], now_us, false});
+      for (size_t j = i; j < std::min(i + kBatch, events.size()); ++j)
+        records.push_back({{}, events[j], now_us, false});
       event_log::AppendBatch batch;
       batch.topic = event_log::kEventsTopic;
       batch.partition = static_cast<int>(i / kBatch) % 4;
@@ -247,11 +255,12 @@ void RunFromLog(const std::string& dir, const std::vector<std::string>& events, 
   const double counted_s = Seconds(start);
   aggregator->Stop();
   const double cpu_s = CpuSeconds() - cpu;
-  std::printf("{\"bench\":\"aggregator_from_log\",\"case\":\"13 sums, hopping 60m/5m\",\"events\":%lld,"
-              "\"events_per_second\":%.0f,\"events_per_cpu_second\":%.0f,\"commits\":%lld,\"committed_bytes\":%lld}\n",
-              static_cast<long long>(published), static_cast<double>(published) / counted_s,
-              static_cast<double>(published) / cpu_s, static_cast<long long>(aggregator->stats().commits),
-              static_cast<long long>(aggregator->stats().committed_bytes));
+  std::printf(
+      "{\"bench\":\"aggregator_from_log\",\"case\":\"13 sums, hopping 60m/5m\",\"events\":%lld,"
+      "\"events_per_second\":%.0f,\"events_per_cpu_second\":%.0f,\"commits\":%lld,\"committed_bytes\":%lld}\n",
+      static_cast<long long>(published), static_cast<double>(published) / counted_s,
+      static_cast<double>(published) / cpu_s, static_cast<long long>(aggregator->stats().commits),
+      static_cast<long long>(aggregator->stats().committed_bytes));
   std::fflush(stdout);
 }
 
