@@ -11,8 +11,8 @@
 namespace naru::dedup {
 namespace {
 
-// So many neighbours of one tier become one run. Upper tiers wait for more, because merging them holds both the old filters
-// and the new one in memory.
+// So many neighbours of one tier become one run. Upper tiers wait for more, because merging them holds both the old
+// filters and the new one in memory.
 constexpr size_t kMergeSmall = 8;
 constexpr size_t kMergeLarge = 12;
 
@@ -31,7 +31,9 @@ std::string Generations::PathOf(uint64_t first, uint64_t last) const {
 absl::Status Generations::Load(std::vector<std::string>* notes) {
   std::error_code error;
   std::filesystem::create_directories(directory_, error);
-  if (error) return MakeError(absl::StatusCode::kUnavailable, "DEDUP_DIRECTORY", absl::StrCat(directory_, ": ", error.message()));
+  if (error)
+    return MakeError(absl::StatusCode::kUnavailable, "DEDUP_DIRECTORY",
+                     absl::StrCat(directory_, ": ", error.message()));
   RunList found;
   for (const auto& file : std::filesystem::directory_iterator(directory_, error)) {
     const std::string path = file.path().string();
@@ -49,9 +51,12 @@ absl::Status Generations::Load(std::vector<std::string>* notes) {
     }
     std::filesystem::rename(file.path(), path + ".damaged", error);
   }
-  if (error) return MakeError(absl::StatusCode::kUnavailable, "DEDUP_DIRECTORY", absl::StrCat(directory_, ": ", error.message()));
+  if (error)
+    return MakeError(absl::StatusCode::kUnavailable, "DEDUP_DIRECTORY",
+                     absl::StrCat(directory_, ": ", error.message()));
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
-    if (a->info().first_sequence != b->info().first_sequence) return a->info().first_sequence < b->info().first_sequence;
+    if (a->info().first_sequence != b->info().first_sequence)
+      return a->info().first_sequence < b->info().first_sequence;
     return a->info().last_sequence > b->info().last_sequence;
   });
   RunList kept;

@@ -20,7 +20,7 @@ struct RunSet {
   explicit RunSet(RunList runs_in) : runs(std::move(runs_in)) {
     for (const auto& run : runs) filters.push_back(run->filter().view());
   }
-  const RunList runs;                  ///< oldest first
+  const RunList runs;                   ///< oldest first
   std::vector<IdFilter::View> filters;  ///< of each run
 };
 

@@ -13,7 +13,10 @@ namespace naru::dedup {
 /// What a filter looks at: which block of all, which two words of it, and four bits in each. The same for every filter.
 struct FilterProbe {
   explicit FilterProbe(const IdHash& id)
-      : place(id.hi >> 32), word1(id.hi & 7), word2((id.hi & 7) ^ (1 + (id.hi >> 3) % 7)), mask1(Bits(id.hi >> 6 & 0x3ffffff)),
+      : place(id.hi >> 32),
+        word1(id.hi & 7),
+        word2((id.hi & 7) ^ (1 + (id.hi >> 3) % 7)),
+        mask1(Bits(id.hi >> 6 & 0x3ffffff)),
         mask2(Bits(id.lo)) {}
 
   uint64_t place;  ///< 32 bits: the same order as the ids, so that a filter of sorted ids is written from front to back

@@ -104,8 +104,13 @@ absl::StatusOr<std::shared_ptr<IdRun>> IdRun::Open(const std::string& path) {
   Header header;
   if (!ReadAt(run->fd_, &header, sizeof(header), 0)) return Damaged(path, "shorter than a header");
   NARU_RETURN_IF_ERROR(CheckHeader(header, stat.st_size, path));
-  run->info_ = RunInfo{header.first_sequence, header.last_sequence, header.key_fingerprint, header.count,
-                       header.min_time_s,     header.max_time_s,    std::string(header.note, header.note_bytes)};
+  run->info_ = RunInfo{header.first_sequence,
+                       header.last_sequence,
+                       header.key_fingerprint,
+                       header.count,
+                       header.min_time_s,
+                       header.max_time_s,
+                       std::string(header.note, header.note_bytes)};
   std::vector<char> filter(header.filter_bytes);
   run->first_keys_.resize(header.pages);
   const uint64_t tail = kPageBytes * (1 + header.pages);
@@ -238,7 +243,8 @@ absl::Status IdRunWriter::Finish(RunInfo info) {
   header.tail_checksum = TailChecksum(filter_, first_keys_);
   std::memcpy(header.note, info.note.data(), info.note.size());
   header.checksum = XXH3_64bits(&header, offsetof(Header, checksum));
-  if (pwrite(fd_, &header, sizeof(header), 0) != static_cast<ssize_t>(sizeof(header))) return IoError("cannot write", path_);
+  if (pwrite(fd_, &header, sizeof(header), 0) != static_cast<ssize_t>(sizeof(header)))
+    return IoError("cannot write", path_);
   if (fdatasync(fd_) != 0) return IoError("cannot sync", path_);
   if (rename((path_ + ".tmp").c_str(), path_.c_str()) != 0) return IoError("cannot name", path_);
   finished_ = true;

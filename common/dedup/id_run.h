@@ -28,8 +28,8 @@ struct RunInfo {
 
 /// Immutable, so thread-safe. The file is removed when the last user of a run that was marked obsolete is gone.
 ///
-/// File: a header page; pages of 255 entries with a checksum each; the filter; the first key of each page. A page is read
-/// with one pread and checked; a damaged one counts as holding nothing.
+/// File: a header page; pages of 255 entries with a checksum each; the filter; the first key of each page. A page is
+/// read with one pread and checked; a damaged one counts as holding nothing.
 class IdRun {
  public:
   /// Loads header, filter and index. Errors: DATA_LOSS for a file that is not whole; FAILED_PRECONDITION for a newer
@@ -94,8 +94,8 @@ class IdRunWriter {
   uint32_t max_time_s_ = 0;
 };
 
-/// Merges runs (oldest first) into a new file: of an id that several hold the newest time stays, entries received before
-/// `keep_from_s` are left out. Damaged pages are left out too.
+/// Merges runs (oldest first) into a new file: of an id that several hold the newest time stays, entries received
+/// before `keep_from_s` are left out. Damaged pages are left out too.
 absl::Status MergeRuns(const std::vector<std::shared_ptr<IdRun>>& runs, uint32_t keep_from_s, const std::string& path);
 
 }  // namespace naru::dedup

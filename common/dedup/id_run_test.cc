@@ -35,7 +35,8 @@ TEST(IdRun, FindsWhatWasWrittenAndNothingElse) {
   testing::TempDir dir;
   for (size_t n : {size_t{0}, size_t{1}, size_t{254}, size_t{255}, size_t{256}, size_t{40'000}}) {
     const std::vector<IdEntry> entries = RandomEntries(n, n);
-    const auto run = WriteRun(dir.File(std::to_string(n)), entries, {.first_sequence = 3, .last_sequence = 9, .note = "here"});
+    const auto run =
+        WriteRun(dir.File(std::to_string(n)), entries, {.first_sequence = 3, .last_sequence = 9, .note = "here"});
     EXPECT_EQ(run->info().count, n);
     EXPECT_EQ(run->info().first_sequence, 3);
     EXPECT_EQ(run->info().last_sequence, 9);
@@ -64,7 +65,8 @@ TEST(IdFilter, IsRarelyWrong) {
   IdFilter filter(100'000);
   for (int i = 0; i < 100'000; ++i) filter.Add(FilterProbe(IdHash{rng(), static_cast<uint32_t>(rng())}));
   int wrong = 0;
-  for (int i = 0; i < 200'000; ++i) wrong += filter.MayContain(FilterProbe(IdHash{rng(), static_cast<uint32_t>(rng())}));
+  for (int i = 0; i < 200'000; ++i)
+    wrong += filter.MayContain(FilterProbe(IdHash{rng(), static_cast<uint32_t>(rng())}));
   EXPECT_LT(wrong, 200'000 / 120);
 }
 

@@ -54,7 +54,8 @@ void IdTable::Put(const IdHash& hash, uint32_t time_s, uint32_t sequence) {
 bool IdTable::Erase(const IdHash& hash, uint32_t sequence) {
   size_t hole = Locate(hash);
   if (entries_[hole].time_s == 0 || sequences_[hole] != sequence) return false;
-  // Later entries of the cluster move back into the hole where they may stand: no tombstones, which would fill the table.
+  // Later entries of the cluster move back into the hole where they may stand: no tombstones, which would fill the
+  // table.
   for (size_t slot = (hole + 1) & mask_; entries_[slot].time_s != 0; slot = (slot + 1) & mask_) {
     const size_t home = Home(entries_[slot].hi);
     if (((slot - home) & mask_) < ((slot - hole) & mask_)) continue;

@@ -16,8 +16,8 @@ struct IdEntry {
   uint32_t time_s = 0;  ///< seconds since 1970; 0 = no entry
 };
 
-/// Slots are taken in the order of the hash, so that reading them out is nearly sorted already. A slot is 16 + 4 bytes, taken
-/// from the system when it is first used. Not thread-safe.
+/// Slots are taken in the order of the hash, so that reading them out is nearly sorted already. A slot is 16 + 4 bytes,
+/// taken from the system when it is first used. Not thread-safe.
 class IdTable {
  public:
   /// Room for 2^slot_bits entries. The caller keeps it at most three quarters full.

@@ -47,7 +47,7 @@ class PendingBatch {
   }
 
   const uint64_t sequence;
-  std::vector<IdHash> new_ids;  // written by Check, read by Rollback
+  std::vector<IdHash> new_ids;     // written by Check, read by Rollback
   std::shared_ptr<IdTable> table;  // that they were put into
 
  private:
@@ -95,7 +95,7 @@ struct IdWindow::State {
   CondVar sealer_wakes, merger_wakes, idle;
   std::shared_ptr<IdTable> active ABSL_GUARDED_BY(mu);
   std::shared_ptr<IdTable> spare ABSL_GUARDED_BY(mu);  // empty, its memory in place: taking over costs nothing
-  std::deque<FullTable> full ABSL_GUARDED_BY(mu);  // oldest first
+  std::deque<FullTable> full ABSL_GUARDED_BY(mu);      // oldest first
   uint64_t last_sequence ABSL_GUARDED_BY(mu) = 0;
   std::map<uint64_t, std::shared_ptr<PendingBatch>> in_flight ABSL_GUARDED_BY(mu);
   bool stopping ABSL_GUARDED_BY(mu) = false;
@@ -176,7 +176,8 @@ absl::Status IdWindow::State::MakeRoom(size_t ids, uint32_t time_s) {
 void IdWindow::Restore(uint64_t sequence, absl::Span<const IdHash> ids, uint32_t time_s) {
   MutexLock lock(&state_->mu);
   if (sequence <= state_->last_sequence) return;
-  // Reading back is faster than sealing. Where the disk takes nothing at all, ids are forgotten rather than start refused.
+  // Reading back is faster than sealing. Where the disk takes nothing at all, ids are forgotten rather than start
+  // refused.
   for (int waits = 0; waits < 300 && state_->full.size() >= kMaxFullTables; ++waits) {
     state_->idle.WaitFor(&state_->mu, std::chrono::milliseconds(100));
   }
@@ -213,8 +214,7 @@ bool IdWindow::State::FindAndPut(const Candidate& candidate, uint32_t time_s, Pe
     const uint64_t first = in_flight.begin()->first;
     const uint64_t sequence = first + static_cast<uint32_t>(found.sequence - static_cast<uint32_t>(first));
     const auto it = in_flight.find(sequence);
-    if (it != in_flight.end() && it->second.get() != batch &&
-        (waits_for->empty() || waits_for->back() != it->second)) {
+    if (it != in_flight.end() && it->second.get() != batch && (waits_for->empty() || waits_for->back() != it->second)) {
       waits_for->push_back(it->second);
     }
   }
@@ -366,7 +366,8 @@ bool IdWindow::State::SealOne() {
     merge_wanted = true;
     merger_wakes.Signal();
   }
-  // Batches that put ids into it may still be held by those who wait for them, but nobody touches the table through them.
+  // Batches that put ids into it may still be held by those who wait for them, but nobody touches the table through
+  // them.
   oldest.table->Clear();
   {
     MutexLock lock(&mu);
@@ -400,7 +401,8 @@ void IdWindow::State::Merge() {
     }
     generations.Expire(KeepFrom());
     const absl::StatusOr<bool> merged = generations.MergeOnce(KeepFrom());
-    if (!merged.ok()) NARU_LOG_EVERY_SECONDS(10, ERROR, "cannot merge generations of ids", {{"error", merged.status()}});
+    if (!merged.ok())
+      NARU_LOG_EVERY_SECONDS(10, ERROR, "cannot merge generations of ids", {{"error", merged.status()}});
     MutexLock lock(&mu);
     merging = false;
     if (merged.ok() && *merged) merge_wanted = true;

@@ -1,8 +1,8 @@
 // Which ids were seen within a window of time: exact, in bounded memory, for tens of millions of them.
 //
-// The newest ids are in a table that never grows; when it is full (or an hour old) the next one takes over and the full one
-// is sealed: written as a sorted file with a filter in memory, and merged with others like it in the background. An id is
-// looked up in the tables, then in the filters (one cache line each), and on disk only where a filter says yes.
+// The newest ids are in a table that never grows; when it is full (or an hour old) the next one takes over and the full
+// one is sealed: written as a sorted file with a filter in memory, and merged with others like it in the background. An
+// id is looked up in the tables, then in the filters (one cache line each), and on disk only where a filter says yes.
 //
 // An id counts as seen from the moment it is checked. Until its batch is durable a duplicate of it must not be
 // acknowledged: Check says which batches it depends on.
@@ -52,17 +52,17 @@ enum class Answer : uint8_t { kNew, kDuplicate };
 class PendingBatch;
 
 struct CheckedBatch {
-  uint64_t sequence = 0;                              ///< of this batch: grows by one with each Check
-  std::shared_ptr<PendingBatch> batch;                ///< give it to Commit or Rollback
+  uint64_t sequence = 0;                                 ///< of this batch: grows by one with each Check
+  std::shared_ptr<PendingBatch> batch;                   ///< give it to Commit or Rollback
   std::vector<std::shared_ptr<PendingBatch>> waits_for;  ///< earlier batches that its duplicates are in
 };
 
 struct IdWindowStats {
-  int64_t ids = 0;            ///< held, of all ages
-  int64_t memory_bytes = 0;   ///< tables, filters and indexes
+  int64_t ids = 0;           ///< held, of all ages
+  int64_t memory_bytes = 0;  ///< tables, filters and indexes
   int64_t disk_bytes = 0;
-  int64_t runs = 0;           ///< sealed generations
-  int64_t disk_lookups = 0;   ///< since opening
+  int64_t runs = 0;          ///< sealed generations
+  int64_t disk_lookups = 0;  ///< since opening
   int64_t false_positives = 0;
   int64_t damaged_pages = 0;
 };
@@ -90,18 +90,19 @@ class IdWindow {
   /// Puts in ids that somebody else stored.
   void Remember(absl::Span<const IdHash> ids, uint32_t time_s);
 
-  /// Checks ids received at `time_s` and puts the new ones in; answers[i] is for candidates[i]. Of an id that is twice in
-  /// the batch the second is the duplicate. Each Check needs one Commit or Rollback, by and by.
-  /// Errors: RESOURCE_EXHAUSTED when the disk does not take sealed generations (then nothing was put in).
-  absl::StatusOr<CheckedBatch> Check(absl::Span<const Candidate> candidates, uint32_t time_s, absl::Span<Answer> answers);
+  /// Checks ids received at `time_s` and puts the new ones in; answers[i] is for candidates[i]. Of an id that is twice
+  /// in the batch the second is the duplicate. Each Check needs one Commit or Rollback, by and by. Errors:
+  /// RESOURCE_EXHAUSTED when the disk does not take sealed generations (then nothing was put in).
+  absl::StatusOr<CheckedBatch> Check(absl::Span<const Candidate> candidates, uint32_t time_s,
+                                     absl::Span<Answer> answers);
 
   /// The batch is durable.
   void Commit(const std::shared_ptr<PendingBatch>& batch);
   /// It is not: its new ids are forgotten again.
   void Rollback(const std::shared_ptr<PendingBatch>& batch);
 
-  /// Calls `done(all durable)` once every one of `batches` was committed or rolled back; at once if they are. `done` runs
-  /// on the thread that calls Commit or Rollback and must not block.
+  /// Calls `done(all durable)` once every one of `batches` was committed or rolled back; at once if they are. `done`
+  /// runs on the thread that calls Commit or Rollback and must not block.
   static void WhenResolved(const std::vector<std::shared_ptr<PendingBatch>>& batches, std::function<void(bool)> done);
 
   IdWindowStats stats() const;

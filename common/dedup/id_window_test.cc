@@ -176,7 +176,8 @@ TEST_F(IdWindowTest, GoesOnFromItsFilesAndTheTailThatIsReplayed) {
   Open(9);
   EXPECT_EQ(window_->sealed_sequence(), sealed);
   EXPECT_EQ(window_->sealed_note(), "after " + std::to_string(sealed));  // asked before the next batch went in
-  for (uint64_t sequence = sealed + 1; sequence <= 200; ++sequence) window_->Restore(sequence, batches[sequence], 1'000'000);
+  for (uint64_t sequence = sealed + 1; sequence <= 200; ++sequence)
+    window_->Restore(sequence, batches[sequence], 1'000'000);
   std::vector<int> all;
   for (int n = 0; n < 2001; ++n) all.push_back(n);
   for (int start = 0; start < 2000; start += 100) {

@@ -39,10 +39,18 @@ bool EventToProto(absl::string_view bytes, int64_t received_time_us, v1::Event* 
 void ValueToProto(const ValueView& value, google::protobuf::Value* proto) {
   switch (value.kind) {
     case Kind::kAbsent:
-    case Kind::kNull: proto->set_null_value(google::protobuf::NULL_VALUE); return;
-    case Kind::kBool: proto->set_bool_value(value.boolean); return;
-    case Kind::kNumber: proto->set_number_value(value.number); return;
-    case Kind::kString: proto->set_string_value(std::string(value.bytes)); return;
+    case Kind::kNull:
+      proto->set_null_value(google::protobuf::NULL_VALUE);
+      return;
+    case Kind::kBool:
+      proto->set_bool_value(value.boolean);
+      return;
+    case Kind::kNumber:
+      proto->set_number_value(value.number);
+      return;
+    case Kind::kString:
+      proto->set_string_value(std::string(value.bytes));
+      return;
     case Kind::kStruct:
       proto->mutable_struct_value()->ParseFromArray(value.bytes.data(), static_cast<int>(value.bytes.size()));
       return;
@@ -54,13 +62,20 @@ void ValueToProto(const ValueView& value, google::protobuf::Value* proto) {
 
 std::string ValueToText(const ValueView& value) {
   switch (value.kind) {
-    case Kind::kAbsent: return "";
-    case Kind::kNull: return "null";
-    case Kind::kBool: return value.boolean ? "true" : "false";
-    case Kind::kNumber: return NumberToText(value.number);
-    case Kind::kString: return std::string(value.bytes);
-    case Kind::kStruct: return "an object";
-    case Kind::kList: return "a list";
+    case Kind::kAbsent:
+      return "";
+    case Kind::kNull:
+      return "null";
+    case Kind::kBool:
+      return value.boolean ? "true" : "false";
+    case Kind::kNumber:
+      return NumberToText(value.number);
+    case Kind::kString:
+      return std::string(value.bytes);
+    case Kind::kStruct:
+      return "an object";
+    case Kind::kList:
+      return "a list";
   }
   return "";
 }

@@ -119,21 +119,26 @@ class DataChecker {
         case Tag(2, kFixed64): {
           double number = 0;
           p = wire::ReadDouble(p, end, &number);
-          if (p != nullptr && !Finite(number)) return Fail(ParseError::kNotFinite, std::isnan(number) ? "NaN" : "Infinity");
+          if (p != nullptr && !Finite(number))
+            return Fail(ParseError::kNotFinite, std::isnan(number) ? "NaN" : "Infinity");
           break;
         }
         case Tag(1, kVarint):
-        case Tag(4, kVarint): p = wire::ReadVarint(p, end, &ignored); break;
+        case Tag(4, kVarint):
+          p = wire::ReadVarint(p, end, &ignored);
+          break;
         case Tag(5, kLength):
         case Tag(6, kLength): {
           absl::string_view nested;
           p = wire::ReadBytes(p, end, &nested);
           if (p == nullptr || ++messages > 1) return ParseError::kMalformed;
-          const ParseError error = tag == Tag(5, kLength) ? CheckStruct(nested, depth + 1) : CheckList(nested, depth + 1);
+          const ParseError error =
+              tag == Tag(5, kLength) ? CheckStruct(nested, depth + 1) : CheckList(nested, depth + 1);
           if (error != ParseError::kOk) return error;
           break;
         }
-        default: p = wire::SkipValue(p, end, tag);
+        default:
+          p = wire::SkipValue(p, end, tag);
       }
       if (p == nullptr) return ParseError::kMalformed;
     }
@@ -204,11 +209,16 @@ class EventReader {
   const char* ReadField(const char* p, const char* end, uint32_t tag) {
     uint64_t value = 0;
     switch (tag) {
-      case Tag(1, kLength): return ReadText(p, end, &view_->id);
-      case Tag(2, kLength): return ReadText(p, end, &view_->source);
-      case Tag(3, kLength): return ReadText(p, end, &view_->type);
-      case Tag(4, kLength): return ReadText(p, end, &view_->subject);
-      case Tag(5, kLength): return ReadText(p, end, &view_->session);
+      case Tag(1, kLength):
+        return ReadText(p, end, &view_->id);
+      case Tag(2, kLength):
+        return ReadText(p, end, &view_->source);
+      case Tag(3, kLength):
+        return ReadText(p, end, &view_->type);
+      case Tag(4, kLength):
+        return ReadText(p, end, &view_->subject);
+      case Tag(5, kLength):
+        return ReadText(p, end, &view_->session);
       case Tag(6, kLength):
         view_->has_time = true;
         p = wire::ReadBytes(p, end, &time_bytes_);
@@ -218,17 +228,20 @@ class EventReader {
         if (view_->has_data) return nullptr;
         view_->has_data = true;
         return wire::ReadBytes(p, end, &view_->data);
-      case Tag(8, kLength): return ReadReceivedTime(p, end);
+      case Tag(8, kLength):
+        return ReadReceivedTime(p, end);
       case Tag(9, kVarint):
         p = wire::ReadVarint(p, end, &value);
         view_->type_version = static_cast<int32_t>(value);
         return p;
-      case Tag(10, kLength): return ReadText(p, end, &view_->timeline);
+      case Tag(10, kLength):
+        return ReadText(p, end, &view_->timeline);
       case Tag(11, kVarint):
         p = wire::ReadVarint(p, end, &value);
         view_->id_generated = value != 0;
         return p;
-      default: return wire::SkipValue(p, end, tag);
+      default:
+        return wire::SkipValue(p, end, tag);
     }
   }
 
@@ -396,7 +409,8 @@ bool ReadValue(absl::string_view bytes, ValueView* value) {
         p = wire::ReadBytes(p, end, &value->bytes);
         value->kind = Kind::kList;
         break;
-      default: p = wire::SkipValue(p, end, tag);
+      default:
+        p = wire::SkipValue(p, end, tag);
     }
     if (p == nullptr) return false;
   }

@@ -1,5 +1,5 @@
-// An event as views into the bytes that came. The hot path walks the received protobuf bytes once, checks them, and keeps
-// them as they are; generated messages are for everything else.
+// An event as views into the bytes that came. The hot path walks the received protobuf bytes once, checks them, and
+// keeps them as they are; generated messages are for everything else.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +55,15 @@ struct EventView {
 
 /// What ParseEvent found wrong. Order and meaning follow naru.ingest.v1.RejectReason.
 enum class ParseError : uint8_t {
-  kOk, kMalformed, kInvalidUtf8, kMissingAttribute, kAttributeTooLong, kEventTooLarge, kTime, kDataTooDeep, kNotFinite,
+  kOk,
+  kMalformed,
+  kInvalidUtf8,
+  kMissingAttribute,
+  kAttributeTooLong,
+  kEventTooLarge,
+  kTime,
+  kDataTooDeep,
+  kNotFinite,
 };
 
 /// Where and why, for messages; views point into the event's bytes or to static text.
@@ -67,12 +75,11 @@ struct ParseProblem {
   absl::string_view expected;  ///< what would be right
 };
 
-/// Walks `bytes` (an encoded naru.event.v1.Event), checks it against wire format, UTF-8 and `limits`, and fills `*view`.
-/// Returns kOk, or the first problem (with `*problem` filled when not null); then `*view` holds what was read so far.
-/// Field order and unknown fields do not matter; repeated scalar fields: the last one wins; a repeated Timestamp merges;
-/// what a view could not show as one piece (`data`, or a Value's struct or list, given twice) is malformed, and so are
-/// groups. A Value of no kind is null.
-/// Never reads outside `bytes`. Thread-safe.
+/// Walks `bytes` (an encoded naru.event.v1.Event), checks it against wire format, UTF-8 and `limits`, and fills
+/// `*view`. Returns kOk, or the first problem (with `*problem` filled when not null); then `*view` holds what was read
+/// so far. Field order and unknown fields do not matter; repeated scalar fields: the last one wins; a repeated
+/// Timestamp merges; what a view could not show as one piece (`data`, or a Value's struct or list, given twice) is
+/// malformed, and so are groups. A Value of no kind is null. Never reads outside `bytes`. Thread-safe.
 ParseError ParseEvent(absl::string_view bytes, const Limits& limits, EventView* view, ParseProblem* problem = nullptr);
 
 /// The same for bytes that were checked before (read back from the log): structure only, no UTF-8, about twice as fast.

@@ -92,9 +92,15 @@ TEST(ParseEvent, NeverTakesDamagedBytesThatGeneratedCodeRefusesOrReadsOtherwise)
     std::string bytes = random.Event().SerializeAsString();
     for (uint64_t n = 1 + random.Below(3); n > 0 && !bytes.empty(); --n) {
       switch (random.Below(3)) {
-        case 0: bytes[random.Below(bytes.size())] = static_cast<char>(random.Below(256)); break;
-        case 1: bytes.erase(random.Below(bytes.size()), 1 + random.Below(4)); break;
-        case 2: bytes.insert(random.Below(bytes.size()), 1, static_cast<char>(random.Below(256))); break;
+        case 0:
+          bytes[random.Below(bytes.size())] = static_cast<char>(random.Below(256));
+          break;
+        case 1:
+          bytes.erase(random.Below(bytes.size()), 1 + random.Below(4));
+          break;
+        case 2:
+          bytes.insert(random.Below(bytes.size()), 1, static_cast<char>(random.Below(256)));
+          break;
       }
     }
     if (Parse(bytes) != ParseError::kOk) continue;
@@ -143,7 +149,8 @@ TEST(ParseEvent, SaysWhichAttributeIsMissingOrTooLong) {
 }
 
 TEST(ParseEvent, RefusesInvalidUtf8WhereverItIs) {
-  const std::string wrong[] = {"\xff", "\xc0\xaf", "\xed\xa0\x80", "abcdefghijklmnop\x80", "\xf5\x80\x80\x80", "abc\xe2\x82"};
+  const std::string wrong[] = {"\xff",       "\xc0\xaf", "\xed\xa0\x80", "abcdefghijklmnop\x80", "\xf5\x80\x80\x80",
+                               "abc\xe2\x82"};
   for (const std::string& text : wrong) {
     ParseProblem problem;
     v1::Event event = Small();

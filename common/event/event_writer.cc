@@ -20,17 +20,24 @@ size_t ValueSize(const ValueView& value) {
   switch (value.kind) {
     case Kind::kAbsent:
     case Kind::kNull:
-    case Kind::kBool: return 2;
-    case Kind::kNumber: return 9;
-    default: return 1 + VarintSize(value.bytes.size()) + value.bytes.size();
+    case Kind::kBool:
+      return 2;
+    case Kind::kNumber:
+      return 9;
+    default:
+      return 1 + VarintSize(value.bytes.size()) + value.bytes.size();
   }
 }
 
 void AppendValueFields(const ValueView& value, std::string* out) {
   switch (value.kind) {
     case Kind::kAbsent:
-    case Kind::kNull: AppendInt(1, 0, out); return;
-    case Kind::kBool: AppendInt(4, value.boolean ? 1 : 0, out); return;
+    case Kind::kNull:
+      AppendInt(1, 0, out);
+      return;
+    case Kind::kBool:
+      AppendInt(4, value.boolean ? 1 : 0, out);
+      return;
     case Kind::kNumber: {
       char bytes[9];
       bytes[0] = Tag(2, kFixed64);
@@ -38,9 +45,15 @@ void AppendValueFields(const ValueView& value, std::string* out) {
       out->append(bytes, 9);
       return;
     }
-    case Kind::kString: AppendBytes(3, value.bytes, out); return;
-    case Kind::kStruct: AppendBytes(5, value.bytes, out); return;
-    case Kind::kList: AppendBytes(6, value.bytes, out); return;
+    case Kind::kString:
+      AppendBytes(3, value.bytes, out);
+      return;
+    case Kind::kStruct:
+      AppendBytes(5, value.bytes, out);
+      return;
+    case Kind::kList:
+      AppendBytes(6, value.bytes, out);
+      return;
   }
 }
 

@@ -47,7 +47,8 @@ struct EventFields {
 /// Appends the encoded event to `*out`.
 void AppendEvent(const EventFields& fields, std::string* out);
 
-/// What ingest adds to an event as it came. Appending fields to an encoded message is a valid encoding of the merged one.
+/// What ingest adds to an event as it came. Appending fields to an encoded message is a valid encoding of the merged
+/// one.
 struct ServerFields {
   absl::string_view generated_id;  ///< not empty: sets id and id_generated
   bool set_time = false;           ///< the event had none

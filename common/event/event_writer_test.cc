@@ -23,7 +23,8 @@ TEST(StructWriter, WritesWhatGeneratedCodeReads) {
     google::protobuf::Struct read;
     ASSERT_TRUE(read.ParseFromString(copy));
     ASSERT_EQ(read.fields_size(), fields.fields_size());
-    for (const auto& [key, value] : fields.fields()) EXPECT_EQ(read.fields().at(key).DebugString(), value.DebugString());
+    for (const auto& [key, value] : fields.fields())
+      EXPECT_EQ(read.fields().at(key).DebugString(), value.DebugString());
   }
 }
 
@@ -39,8 +40,15 @@ TEST(AppendEvent, WritesEveryField) {
   writer.AddList("l", list);
   writer.AddStruct("o", "");
   std::string bytes;
-  AppendEvent({.id = "1", .source = "s", .type = "t", .subject = "u", .session = "v", .has_time = true,
-               .time_us = -1, .data = data}, &bytes);
+  AppendEvent({.id = "1",
+               .source = "s",
+               .type = "t",
+               .subject = "u",
+               .session = "v",
+               .has_time = true,
+               .time_us = -1,
+               .data = data},
+              &bytes);
   v1::Event event;
   ASSERT_TRUE(EventToProto(bytes, -1, &event));
   EXPECT_EQ(event.id() + event.source() + event.type() + event.subject() + event.session(), "1stuv");
@@ -61,8 +69,19 @@ TEST(AppendEvent, KeepsItsGoldenBytes) {
   AppendEvent({.id = "1", .source = "s", .type = "t", .has_time = true, .time_us = 1'500'000, .data = data}, &bytes);
   AppendServerFields({.type_version = 3, .timeline = "tl"}, &bytes);
   const std::string golden(
-      "\x0a\x01" "1" "\x12\x01" "s" "\x1a\x01" "t" "\x32\x08\x08\x01\x10\x80\xca\xb5\xee\x01"
-      "\x3a\x10\x0a\x0e\x0a\x01" "n" "\x12\x09\x11\x00\x00\x00\x00\x00\x00\xf0\x3f" "\x48\x03\x52\x02" "tl", 43);
+      "\x0a\x01"
+      "1"
+      "\x12\x01"
+      "s"
+      "\x1a\x01"
+      "t"
+      "\x32\x08\x08\x01\x10\x80\xca\xb5\xee\x01"
+      "\x3a\x10\x0a\x0e\x0a\x01"
+      "n"
+      "\x12\x09\x11\x00\x00\x00\x00\x00\x00\xf0\x3f"
+      "\x48\x03\x52\x02"
+      "tl",
+      43);
   EXPECT_EQ(bytes, golden);
 }
 
@@ -73,8 +92,9 @@ TEST(AppendServerFields, AddToAnEventAsItCame) {
     event.clear_id();
     event.clear_time();
     std::string bytes = event.SerializeAsString();
-    AppendServerFields({.generated_id = "made", .set_time = true, .time_us = 1'000'001, .type_version = 7,
-                        .timeline = "import-1"}, &bytes);
+    AppendServerFields(
+        {.generated_id = "made", .set_time = true, .time_us = 1'000'001, .type_version = 7, .timeline = "import-1"},
+        &bytes);
     event.set_id("made");
     event.set_id_generated(true);
     event.set_type_version(7);

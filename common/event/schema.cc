@@ -89,8 +89,8 @@ struct TypeSchema::Object {
     const auto it = index.find(name);
     return it == index.end() ? -1 : it->second;
   }
-  /// Which field came after field `at` last time (-1: at the beginning): senders keep an order of their own and leave the
-  /// same fields out. Only a guess, so threads may overwrite each other's.
+  /// Which field came after field `at` last time (-1: at the beginning): senders keep an order of their own and leave
+  /// the same fields out. Only a guess, so threads may overwrite each other's.
   std::atomic<uint32_t>& Successor(int at) const { return successors[at + 1]; }
   Verdict Accepts(absl::string_view bytes, bool* drops) const;
   bool Diagnose(absl::string_view bytes, const std::string& path, SchemaProblem* problem, bool* drops) const;
@@ -101,16 +101,23 @@ struct TypeSchema::Object {
 
 bool TypeSchema::Object::Check::KindFits(const ValueView& value) const {
   switch (kind) {
-    case FieldKind::kAny: return true;
-    case FieldKind::kString: return value.kind == Kind::kString;
-    case FieldKind::kNumber: return value.kind == Kind::kNumber;
+    case FieldKind::kAny:
+      return true;
+    case FieldKind::kString:
+      return value.kind == Kind::kString;
+    case FieldKind::kNumber:
+      return value.kind == Kind::kNumber;
     case FieldKind::kInteger:
       return value.kind == Kind::kNumber && std::fabs(value.number) <= kMaxExactInteger &&
              value.number == std::floor(value.number);
-    case FieldKind::kBoolean: return value.kind == Kind::kBool;
-    case FieldKind::kTimestamp: return value.kind == Kind::kString && ParseRfc3339(value.bytes).ok();
-    case FieldKind::kArray: return value.kind == Kind::kList;
-    case FieldKind::kObject: return value.kind == Kind::kStruct;
+    case FieldKind::kBoolean:
+      return value.kind == Kind::kBool;
+    case FieldKind::kTimestamp:
+      return value.kind == Kind::kString && ParseRfc3339(value.bytes).ok();
+    case FieldKind::kArray:
+      return value.kind == Kind::kList;
+    case FieldKind::kObject:
+      return value.kind == Kind::kStruct;
   }
   return false;
 }
@@ -131,8 +138,7 @@ SchemaError TypeSchema::Object::Check::ScalarError(const ValueView& value) const
       const size_t characters = CountCharacters(value.bytes);
       if (characters > max_length || characters < min_length) return SchemaError::kRange;
     }
-    if (pattern != nullptr &&
-        !RE2::PartialMatch(re2::StringPiece(value.bytes.data(), value.bytes.size()), *pattern)) {
+    if (pattern != nullptr && !RE2::PartialMatch(re2::StringPiece(value.bytes.data(), value.bytes.size()), *pattern)) {
       return SchemaError::kRange;
     }
   }
@@ -172,7 +178,8 @@ Verdict TypeSchema::Object::Accepts(absl::string_view bytes, bool* drops) const 
       if (unknown == UnknownPolicy::kDrop) *drops = true;
       continue;
     }
-    if (guess != static_cast<uint32_t>(at)) Successor(before).store(static_cast<uint32_t>(at), std::memory_order_relaxed);
+    if (guess != static_cast<uint32_t>(at))
+      Successor(before).store(static_cast<uint32_t>(at), std::memory_order_relaxed);
     before = at;
     const uint64_t bit = uint64_t{1} << (at & 63);
     if (seen[at >> 6] & bit) return Verdict::kUnsure;
@@ -314,14 +321,22 @@ std::optional<FieldKind> KindOf(const std::string& word) {
 
 const char* KindText(FieldKind kind) {
   switch (kind) {
-    case FieldKind::kAny: return "a value";
-    case FieldKind::kString: return "a string";
-    case FieldKind::kInteger: return "an integer";
-    case FieldKind::kNumber: return "a number";
-    case FieldKind::kBoolean: return "true or false";
-    case FieldKind::kTimestamp: return "an RFC 3339 time";
-    case FieldKind::kArray: return "a list";
-    case FieldKind::kObject: return "an object";
+    case FieldKind::kAny:
+      return "a value";
+    case FieldKind::kString:
+      return "a string";
+    case FieldKind::kInteger:
+      return "an integer";
+    case FieldKind::kNumber:
+      return "a number";
+    case FieldKind::kBoolean:
+      return "true or false";
+    case FieldKind::kTimestamp:
+      return "an RFC 3339 time";
+    case FieldKind::kArray:
+      return "a list";
+    case FieldKind::kObject:
+      return "an object";
   }
   return "";
 }
@@ -384,19 +399,19 @@ class Compiler {
     check->personal = personal || field.x_personal();  // what is inside something personal is personal
     CompileLimits(field, path, check);
     CompileEnum(field, path, check);
-    check->scalar_limits = check->has_enum || check->pattern != nullptr || field.has_minimum() ||
-                           field.has_maximum() || field.has_min_length() || field.has_max_length();
+    check->scalar_limits = check->has_enum || check->pattern != nullptr || field.has_minimum() || field.has_maximum() ||
+                           field.has_min_length() || field.has_max_length();
     Describe(field, check);
     if (field.has_items()) {
       if (*kind != FieldKind::kArray) Problem(path + ".items", "only a field of type array has items");
-      if (level >= kMaxLevels) return Problem(path + ".items", absl::StrCat("nested deeper than ", kMaxLevels, " levels"));
+      if (level >= kMaxLevels)
+        return Problem(path + ".items", absl::StrCat("nested deeper than ", kMaxLevels, " levels"));
       check->items = std::make_unique<typename ObjectT::Check>();
       CompileField<ObjectT>(field.items(), path + ".items", level + 1, check->personal, check->items.get());
     }
     if (field.properties_size() > 0 || field.required_size() > 0) {
       if (*kind != FieldKind::kObject) Problem(path + ".properties", "only a field of type object has properties");
-      check->object =
-          CompileObject<ObjectT>(field.properties(), field.required(), path, level + 1, check->personal);
+      check->object = CompileObject<ObjectT>(field.properties(), field.required(), path, level + 1, check->personal);
     }
   }
 
@@ -456,8 +471,11 @@ class Compiler {
           fits = kind == FieldKind::kAny || kind == FieldKind::kBoolean;
           (value.bool_value() ? check->allows_true : check->allows_false) = true;
           break;
-        case V::kNullValue: fits = true; break;  // null counts as absent: allowed anyway
-        default: break;
+        case V::kNullValue:
+          fits = true;
+          break;  // null counts as absent: allowed anyway
+        default:
+          break;
       }
       if (!fits) Problem(path + ".enum", absl::StrCat("a value of the enumeration is not ", KindText(kind)));
     }
@@ -467,14 +485,14 @@ class Compiler {
   static void Describe(const catalog::v1::Field& field, CheckT* check) {
     check->expected_kind = KindText(check->kind);
     if (check->kind == FieldKind::kInteger) check->expected_kind = "an integer between -2^53 and 2^53";
-    check->expected_range = absl::StrCat(
-        KindText(check->kind),
-        RangeText(field.has_minimum() ? NumberText(field.minimum()) : "",
-                  field.has_maximum() ? NumberText(field.maximum()) : "", ""),
-        RangeText(field.has_min_length() ? absl::StrCat(field.min_length()) : "",
-                  field.has_max_length() ? absl::StrCat(field.max_length()) : "", " characters"),
-        RangeText("", field.has_max_items() ? absl::StrCat(field.max_items()) : "", " elements"),
-        field.pattern().empty() ? "" : absl::StrCat(" matching ", field.pattern()));
+    check->expected_range =
+        absl::StrCat(KindText(check->kind),
+                     RangeText(field.has_minimum() ? NumberText(field.minimum()) : "",
+                               field.has_maximum() ? NumberText(field.maximum()) : "", ""),
+                     RangeText(field.has_min_length() ? absl::StrCat(field.min_length()) : "",
+                               field.has_max_length() ? absl::StrCat(field.max_length()) : "", " characters"),
+                     RangeText("", field.has_max_items() ? absl::StrCat(field.max_items()) : "", " elements"),
+                     field.pattern().empty() ? "" : absl::StrCat(" matching ", field.pattern()));
     if (field.has_minimum() || field.has_maximum()) check->expected_kind = check->expected_range;
     std::vector<std::string> shown;
     for (const google::protobuf::Value& value : field.enum_()) {
@@ -514,8 +532,8 @@ absl::StatusOr<TypeSchema> TypeSchema::Compile(const catalog::v1::EventType& typ
         {"spec.unknown_fields", absl::StrCat("`", type.unknown_fields(), "` is not keep, drop or reject")});
   }
   TypeSchema schema;
-  schema.root_ = compiler.CompileObject<Object>(type.schema().properties(), type.schema().required(), "spec.schema", 1,
-                                                 false);
+  schema.root_ =
+      compiler.CompileObject<Object>(type.schema().properties(), type.schema().required(), "spec.schema", 1, false);
   if (!compiler.violations.empty()) {
     ErrorDetails details;
     details.reason = "INVALID_SCHEMA";

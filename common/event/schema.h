@@ -27,7 +27,8 @@ struct SchemaProblem {
 /// The schema of one event type.
 ///
 /// JSON null counts as absent everywhere. `unknown_fields` goes for the top level and for nested objects that declare
-/// properties; an object that declares none is free. Of a key given twice the last value counts. Immutable; thread-safe.
+/// properties; an object that declares none is free. Of a key given twice the last value counts. Immutable;
+/// thread-safe.
 class TypeSchema {
  public:
   /// Errors: INVALID_ARGUMENT with a field violation (`spec.schema...`) for every mistake: unknown kinds and words,

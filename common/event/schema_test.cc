@@ -7,8 +7,8 @@
 
 #include "common/event/testing_events.h"
 #include "common/status/status.h"
-#include "google/protobuf/text_format.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 #include "naru/catalog/v1/resources.pb.h"
 
@@ -87,14 +87,21 @@ TEST(TypeSchema, SaysWhatIsWrongAndWhatWouldBeRight) {
   EXPECT_EQ(problem.error, SchemaError::kRequired);
   EXPECT_EQ(problem.field, "data.place.city");
 
-  problem = ProblemOf(kMenu, Data(menu + R"(fields { key: "tags" value { list_value { values { number_value: 1 } values { number_value: 10 } } } })"));
+  problem = ProblemOf(
+      kMenu,
+      Data(
+          menu +
+          R"(fields { key: "tags" value { list_value { values { number_value: 1 } values { number_value: 10 } } } })"));
   EXPECT_EQ(problem.field, "data.tags[1]");
   EXPECT_EQ(problem.error, SchemaError::kRange);
 
-  EXPECT_EQ(ProblemOf(kMenu, Data(menu + R"(fields { key: "when" value { string_value: "2024-02-30T00:00:00Z" } })")).error,
-            SchemaError::kKind);
-  EXPECT_EQ(ProblemOf(kMenu, Data(menu + R"(fields { key: "when" value { string_value: "2024-02-29T00:00:00+09:00" } })")).error,
-            SchemaError::kOk);
+  EXPECT_EQ(
+      ProblemOf(kMenu, Data(menu + R"(fields { key: "when" value { string_value: "2024-02-30T00:00:00Z" } })")).error,
+      SchemaError::kKind);
+  EXPECT_EQ(
+      ProblemOf(kMenu, Data(menu + R"(fields { key: "when" value { string_value: "2024-02-29T00:00:00+09:00" } })"))
+          .error,
+      SchemaError::kOk);
 }
 
 TEST(TypeSchema, NeverShowsPersonalValues) {
@@ -135,7 +142,8 @@ TEST(TypeSchema, CountsTheLastValueOfAKeyGivenTwice) {
 
 TEST(TypeSchema, CountsNullAsAbsent) {
   const std::string menu = R"(fields { key: "selected_menu" value { string_value: "nolabel" } })";
-  EXPECT_EQ(ProblemOf(kMenu, Data(menu + R"(fields { key: "user_age" value { null_value: 0 } })")).error, SchemaError::kOk);
+  EXPECT_EQ(ProblemOf(kMenu, Data(menu + R"(fields { key: "user_age" value { null_value: 0 } })")).error,
+            SchemaError::kOk);
   EXPECT_EQ(ProblemOf(kMenu, Data(R"(fields { key: "selected_menu" value { null_value: 0 } })")).error,
             SchemaError::kRequired);
 }

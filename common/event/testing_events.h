@@ -18,8 +18,18 @@ class RandomMessages {
   uint64_t Below(uint64_t n) { return rng_() % n; }
 
   std::string Text(size_t max_pieces) {
-    static const std::vector<std::string> kPieces = {"a", "Z", "0", " ", "나루", "é", "\xF0\x9F\x9B\xB6", std::string(1, '\0'),
-                                                     "abcdefgh", "0123456789abcdef", "\x7f", "무라벨"};
+    static const std::vector<std::string> kPieces = {"a",
+                                                     "Z",
+                                                     "0",
+                                                     " ",
+                                                     "나루",
+                                                     "é",
+                                                     "\xF0\x9F\x9B\xB6",
+                                                     std::string(1, '\0'),
+                                                     "abcdefgh",
+                                                     "0123456789abcdef",
+                                                     "\x7f",
+                                                     "무라벨"};
     std::string text;
     for (uint64_t n = Below(max_pieces + 1); n > 0; --n) text += kPieces[Below(kPieces.size())];
     return text;
@@ -27,12 +37,24 @@ class RandomMessages {
 
   void FillValue(int depth, google::protobuf::Value* value) {
     switch (Below(depth > 0 ? 7 : 5)) {
-      case 0: value->set_null_value(google::protobuf::NULL_VALUE); break;
-      case 1: value->set_bool_value(Below(2) == 1); break;
-      case 2: value->set_string_value(Text(6)); break;
-      case 3: value->set_number_value(static_cast<double>(static_cast<int64_t>(rng_())) / 1024.0); break;
-      case 4: value->set_number_value(static_cast<double>(Below(200))); break;
-      case 5: FillStruct(depth - 1, value->mutable_struct_value()); break;
+      case 0:
+        value->set_null_value(google::protobuf::NULL_VALUE);
+        break;
+      case 1:
+        value->set_bool_value(Below(2) == 1);
+        break;
+      case 2:
+        value->set_string_value(Text(6));
+        break;
+      case 3:
+        value->set_number_value(static_cast<double>(static_cast<int64_t>(rng_())) / 1024.0);
+        break;
+      case 4:
+        value->set_number_value(static_cast<double>(Below(200)));
+        break;
+      case 5:
+        FillStruct(depth - 1, value->mutable_struct_value());
+        break;
       case 6:
         value->mutable_list_value();
         for (uint64_t n = Below(4); n > 0; --n) FillValue(depth - 1, value->mutable_list_value()->add_values());

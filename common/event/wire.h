@@ -61,11 +61,16 @@ inline const char* SkipValue(const char* p, const char* end, uint32_t tag) {
   uint64_t ignored;
   absl::string_view bytes;
   switch (tag & 7) {
-    case kVarint: return ReadVarint(p, end, &ignored);
-    case kFixed64: return end - p < 8 ? nullptr : p + 8;
-    case kLength: return ReadBytes(p, end, &bytes);
-    case kFixed32: return end - p < 4 ? nullptr : p + 4;
-    default: return nullptr;
+    case kVarint:
+      return ReadVarint(p, end, &ignored);
+    case kFixed64:
+      return end - p < 8 ? nullptr : p + 8;
+    case kLength:
+      return ReadBytes(p, end, &bytes);
+    case kFixed32:
+      return end - p < 4 ? nullptr : p + 4;
+    default:
+      return nullptr;
   }
 }
 

@@ -21,8 +21,8 @@ struct LedgerRecord {
   std::string value;
 };
 
-/// Two ways of the same: LocalBookkeeping writes ids and counts in the same atomic write as the events; LogBookkeeping (on
-/// Kafka) derives them from the log. Thread-safe.
+/// Two ways of the same: LocalBookkeeping writes ids and counts in the same atomic write as the events; LogBookkeeping
+/// (on Kafka) derives them from the log. Thread-safe.
 ///
 /// For each batch: window().Check, Begin, append, End, then window().Commit or Rollback.
 class Bookkeeping {
@@ -44,8 +44,8 @@ class Bookkeeping {
 
   /// Whether the dead letter was replayed and accepted before.
   virtual absl::StatusOr<bool> WasReplayed(int32_t partition, int64_t offset) = 0;
-  /// What to store with a replay's events, so that WasReplayed says so: a local key, or a record of the ledger. `type` is
-  /// empty where no event was stored again.
+  /// What to store with a replay's events, so that WasReplayed says so: a local key, or a record of the ledger. `type`
+  /// is empty where no event was stored again.
   virtual void MarkReplayed(int32_t partition, int64_t offset, absl::string_view type,
                             std::vector<event_log::LocalWrite>* local, std::vector<LedgerRecord>* ledger) = 0;
 

@@ -10,8 +10,8 @@
 
 namespace naru::ingest {
 
-/// Bounds the bytes that were taken and are not yet acknowledged. Calls that cannot wait are refused; streams and imports
-/// wait in line. What is larger than the whole budget is let through alone, so that nothing waits for ever.
+/// Bounds the bytes that were taken and are not yet acknowledged. Calls that cannot wait are refused; streams and
+/// imports wait in line. What is larger than the whole budget is let through alone, so that nothing waits for ever.
 /// Thread-safe.
 class ByteBudget {
  public:
@@ -19,8 +19,8 @@ class ByteBudget {
 
   /// Takes `bytes` if they fit and nobody is waiting; they must be given back.
   bool TryTake(int64_t bytes);
-  /// Takes `bytes` as soon as they fit, first come first served, then calls `ready` (at once, or from the thread that gives
-  /// back; it must not block).
+  /// Takes `bytes` as soon as they fit, first come first served, then calls `ready` (at once, or from the thread that
+  /// gives back; it must not block).
   void Take(int64_t bytes, std::function<void()> ready);
   /// Take, and wait for it.
   void TakeAndWait(int64_t bytes);

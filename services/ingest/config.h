@@ -15,14 +15,14 @@ namespace naru::ingest {
 
 /// What the service itself needs; the same in its own process and in `naru up`.
 struct IngestOptions {
-  ByteSize max_in_flight{64 << 20};       ///< bytes taken and not yet acknowledged
-  ByteSize max_event{256 << 10};          ///< of one event
+  ByteSize max_in_flight{64 << 20};                               ///< bytes taken and not yet acknowledged
+  ByteSize max_event{256 << 10};                                  ///< of one event
   std::chrono::microseconds max_future = std::chrono::hours(24);  ///< `time` after the received time
   std::string unregistered_events = "reject";  ///< events of a type that nobody registered: reject, keep
-  int partitions = 0;                     ///< of `events`, when it is made; 0 = 4 embedded, 12 on Kafka
+  int partitions = 0;                          ///< of `events`, when it is made; 0 = 4 embedded, 12 on Kafka
   std::chrono::microseconds rejected_retention = std::chrono::hours(24 * 90);  ///< of `events.dlq`
-  std::string state_dir;                  ///< ids seen; embedded: under the data directory. Empty: a temporary one
-  std::string instance;                   ///< stable and unique name of this replica; empty: host name
+  std::string state_dir;  ///< ids seen; embedded: under the data directory. Empty: a temporary one
+  std::string instance;   ///< stable and unique name of this replica; empty: host name
 };
 
 /// Adds the options above, without `state_dir` and `instance`, which only separate services have.

@@ -16,7 +16,8 @@ inline constexpr int kMaxReasons = 64;
 /// Types beyond these are counted together, under `__other__`.
 inline constexpr size_t kMaxCountedTypes = 1000;
 
-/// Counts of events; accepted = stored + filtered. Received = accepted + duplicate + rejected, by the way they are kept: there is no fourth number.
+/// Counts of events; accepted = stored + filtered. Received = accepted + duplicate + rejected, by the way they are
+/// kept: there is no fourth number.
 struct Counts {
   using ByType = std::map<std::string, int64_t, std::less<>>;
   ByType stored_by_type;

@@ -57,7 +57,9 @@ TEST(Counts, KeepTheirGoldenBytes) {
   counts.duplicate = 4;
   std::string bytes;
   counts.AppendTo(&bytes);
-  EXPECT_EQ(bytes, std::string("\x01\x04\x00\x01\x01T\xac\x02\x01\x01" "F\x01\x01\x03\x02", 15));
+  EXPECT_EQ(bytes, std::string("\x01\x04\x00\x01\x01T\xac\x02\x01\x01"
+                               "F\x01\x01\x03\x02",
+                               15));
 }
 
 TEST(Counts, BoundTheirTypes) {

@@ -32,7 +32,8 @@ absl::StatusOr<int64_t> OffsetOf(absl::string_view field, const std::string& nam
       partition != 0 || offset < 0) {
     ErrorDetails details;
     details.reason = "INVALID_NAME";
-    details.violations.push_back({std::string(field), "PARTITION/OFFSET, as in the `name` of a rejected event: `0/17`"});
+    details.violations.push_back(
+        {std::string(field), "PARTITION/OFFSET, as in the `name` of a rejected event: `0/17`"});
     return MakeError(absl::StatusCode::kInvalidArgument,
                      absl::StrCat(field, ": `", event::CutUtf8(name, 64), "` is not PARTITION/OFFSET"), details);
   }
@@ -51,7 +52,8 @@ absl::Status DeadLetters::Scan(event_log::ReadPosition from,
                           LastRecordTime(log_, event_log::kDeadLetterTopic, topic.partitions[0]));
     if (!last_us.has_value() || *last_us < from.value) return absl::OkStatus();
   }
-  NARU_ASSIGN_OR_RETURN(std::unique_ptr<event_log::Reader> reader, log_.OpenReader(event_log::kDeadLetterTopic, {from}));
+  NARU_ASSIGN_OR_RETURN(std::unique_ptr<event_log::Reader> reader,
+                        log_.OpenReader(event_log::kDeadLetterTopic, {from}));
   v1::RejectedEvent letter;
   int64_t next = from.kind == event_log::ReadPosition::Kind::kOffset ? from.value : 0;
   while (next < end) {
@@ -59,7 +61,8 @@ absl::Status DeadLetters::Scan(event_log::ReadPosition from,
     if (absl::IsOutOfRange(batches.status()) || absl::IsDataLoss(batches.status())) continue;  // goes on behind it
     NARU_RETURN_IF_ERROR(batches.status());
     if (batches->empty()) {
-      return MakeError(absl::StatusCode::kUnavailable, "LOG_NOT_READ", "the rejected events could not be read in time: retry");
+      return MakeError(absl::StatusCode::kUnavailable, "LOG_NOT_READ",
+                       "the rejected events could not be read in time: retry");
     }
     for (const event_log::FetchedBatch& batch : *batches) {
       next = batch.next_offset;

@@ -22,8 +22,8 @@ class ReplayRejectedResponse;
 
 namespace naru::ingest {
 
-/// Reads the line of a dead letter again, by its format as it is now: the encoded events in it. INVALID_ARGUMENT: still not
-/// readable.
+/// Reads the line of a dead letter again, by its format as it is now: the encoded events in it. INVALID_ARGUMENT: still
+/// not readable.
 using LineReader = std::function<absl::StatusOr<std::vector<std::string>>(const v1::RejectedEvent& letter)>;
 
 /// The topic `events.dlq`. Thread-safe; every call blocks on the log.

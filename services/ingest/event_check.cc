@@ -14,27 +14,42 @@ constexpr size_t kShownBytes = 64;
 
 v1::RejectReason ReasonOf(event::ParseError error) {
   switch (error) {
-    case event::ParseError::kOk: break;
-    case event::ParseError::kMalformed: return v1::MALFORMED;
-    case event::ParseError::kInvalidUtf8: return v1::INVALID_UTF8;
-    case event::ParseError::kMissingAttribute: return v1::MISSING_ATTRIBUTE;
-    case event::ParseError::kAttributeTooLong: return v1::ATTRIBUTE_TOO_LONG;
-    case event::ParseError::kEventTooLarge: return v1::EVENT_TOO_LARGE;
-    case event::ParseError::kTime: return v1::TIME;
-    case event::ParseError::kDataTooDeep: return v1::DATA_TOO_DEEP;
-    case event::ParseError::kNotFinite: return v1::NOT_FINITE;
+    case event::ParseError::kOk:
+      break;
+    case event::ParseError::kMalformed:
+      return v1::MALFORMED;
+    case event::ParseError::kInvalidUtf8:
+      return v1::INVALID_UTF8;
+    case event::ParseError::kMissingAttribute:
+      return v1::MISSING_ATTRIBUTE;
+    case event::ParseError::kAttributeTooLong:
+      return v1::ATTRIBUTE_TOO_LONG;
+    case event::ParseError::kEventTooLarge:
+      return v1::EVENT_TOO_LARGE;
+    case event::ParseError::kTime:
+      return v1::TIME;
+    case event::ParseError::kDataTooDeep:
+      return v1::DATA_TOO_DEEP;
+    case event::ParseError::kNotFinite:
+      return v1::NOT_FINITE;
   }
   return v1::REJECT_REASON_UNSPECIFIED;
 }
 
 v1::RejectReason ReasonOf(event::SchemaError error) {
   switch (error) {
-    case event::SchemaError::kOk: break;
-    case event::SchemaError::kRequired: return v1::FIELD_REQUIRED;
-    case event::SchemaError::kKind: return v1::FIELD_KIND;
-    case event::SchemaError::kRange: return v1::FIELD_RANGE;
-    case event::SchemaError::kEnum: return v1::FIELD_ENUM;
-    case event::SchemaError::kUnknown: return v1::FIELD_UNKNOWN;
+    case event::SchemaError::kOk:
+      break;
+    case event::SchemaError::kRequired:
+      return v1::FIELD_REQUIRED;
+    case event::SchemaError::kKind:
+      return v1::FIELD_KIND;
+    case event::SchemaError::kRange:
+      return v1::FIELD_RANGE;
+    case event::SchemaError::kEnum:
+      return v1::FIELD_ENUM;
+    case event::SchemaError::kUnknown:
+      return v1::FIELD_UNKNOWN;
   }
   return v1::REJECT_REASON_UNSPECIFIED;
 }
@@ -102,10 +117,10 @@ EventState EventChecker::Check(absl::string_view bytes, CheckedEvent* event, Not
   event->strip_server_fields = view.has_server_fields;
   event->has_time = view.has_time;
   if (view.has_time && view.time_us > received_us_ && view.time_us - received_us_ > options_.max_future_us) {
-    return event->state = Rejected(
-               problem, v1::TIME_IN_FUTURE, "time", FormatRfc3339(view.time_us),
-               absl::StrCat("at most ", FormatDuration(std::chrono::microseconds(options_.max_future_us)),
-                            " after it was received, at ", FormatRfc3339(received_us_)));
+    return event->state =
+               Rejected(problem, v1::TIME_IN_FUTURE, "time", FormatRfc3339(view.time_us),
+                        absl::StrCat("at most ", FormatDuration(std::chrono::microseconds(options_.max_future_us)),
+                                     " after it was received, at ", FormatRfc3339(received_us_)));
   }
   const CompiledType* type = FindType(view.type);
   event->type = type;

@@ -123,14 +123,19 @@ absl::Status EventScan::State::SetStart(const v1::ReadEventsRequest& request) {
   for (const auto& [partition, info] : partitions) {
     ReadPosition position{partition, ReadPosition::Kind::kOffset, info.start_offset};
     switch (request.start_case()) {
-      case v1::ReadEventsRequest::kFromOffset: position.value = request.from_offset(); break;
+      case v1::ReadEventsRequest::kFromOffset:
+        position.value = request.from_offset();
+        break;
       case v1::ReadEventsRequest::kFromTime:
         position.kind = ReadPosition::Kind::kTime;
         position.value = request.from_time().seconds() * 1'000'000 + request.from_time().nanos() / 1000;
         break;
       case v1::ReadEventsRequest::kFromEnd:
-      case v1::ReadEventsRequest::kLastCount: position.value = info.end_offset; break;
-      default: break;
+      case v1::ReadEventsRequest::kLastCount:
+        position.value = info.end_offset;
+        break;
+      default:
+        break;
     }
     start.push_back(position);
   }
@@ -195,13 +200,15 @@ absl::Status EventScan::State::Read(std::vector<ReadPosition> from, std::map<int
   int idle = 0;
   while (status.ok() && !open.empty()) {
     auto batches = opened->Poll(std::chrono::milliseconds(bounded ? 500 : 1000), kFetchBytes);
-    if (absl::IsOutOfRange(batches.status()) || absl::IsDataLoss(batches.status())) continue;  // it goes on behind the gap
+    if (absl::IsOutOfRange(batches.status()) || absl::IsDataLoss(batches.status()))
+      continue;  // it goes on behind the gap
     if (!batches.ok()) {
       status = batches.status();
       break;
     }
     if (batches->empty() && bounded && ++idle >= kMaxIdlePolls) {
-      status = MakeError(absl::StatusCode::kUnavailable, "LOG_NOT_READ", "the end of the log could not be read in time: retry");
+      status = MakeError(absl::StatusCode::kUnavailable, "LOG_NOT_READ",
+                         "the end of the log could not be read in time: retry");
       break;
     }
     bool go_on = true;

@@ -36,8 +36,8 @@ class EventScan {
                                                          const v1::ReadEventsRequest& request);
   ~EventScan();
 
-  /// Calls fn for each event that matches until fn returns false, the limit is reached, the end of the log as it was at the
-  /// call (without `follow`), or Cancel. `flush` is called whenever nothing more is at hand.
+  /// Calls fn for each event that matches until fn returns false, the limit is reached, the end of the log as it was at
+  /// the call (without `follow`), or Cancel. `flush` is called whenever nothing more is at hand.
   absl::Status Run(const std::function<bool(const ScannedEvent&)>& fn, const std::function<bool()>& flush);
   void Cancel();
 

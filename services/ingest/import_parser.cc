@@ -57,7 +57,7 @@ void ImportParser::ParseLine(size_t index, ParsedBatch* batch) {
   } else {
     parser_->Parse(line.text, {.line_id = id, .import_source = import_source_, .padded = true}, &batch->events, &rejections_);
   }
-  batch->event_lines.resize(batch->events.size(), event_line);
+  while (batch->event_lines.size() < batch->events.size()) batch->event_lines.push_back(event_line);
   for (LineRejection& rejection : rejections_) batch->rejected.push_back({std::move(rejection), event_line});
   batch->bytes += line.text.size();
   batch->range.end = line.id;

@@ -94,12 +94,13 @@ absl::Status Ingest::Start() {
   dead_letters_->set_line_reader(formats_->MakeLineReader());
   imports_ = std::make_unique<ImportCalls>(ImportDependencies{&log, pipeline_.get(), &budget_, dependencies_.clock},
                                            formats_.get());
-  service_ = std::make_unique<IngestService>(
-      IngestServiceParts{&log, dependencies_.catalog, pipeline_.get(), bookkeeping_.get(), dead_letters_.get(), &budget_,
-                         notes_, dependencies_.data_dir});
+  service_ = std::make_unique<IngestService>(IngestServiceParts{&log, dependencies_.catalog, pipeline_.get(),
+                                                                bookkeeping_.get(), dead_letters_.get(), &budget_,
+                                                                notes_, dependencies_.data_dir});
   service_->set_import_handler(imports_.get());
-  sources_ = std::make_unique<SourceSet>(SourceDependencies{.log = &log, .pipeline = pipeline_.get(), .budget = &budget_},
-                                         dependencies_.catalog, formats_.get());
+  sources_ =
+      std::make_unique<SourceSet>(SourceDependencies{.log = &log, .pipeline = pipeline_.get(), .budget = &budget_},
+                                  dependencies_.catalog, formats_.get());
   service_->set_sources([this] { return sources_->Statuses(); });
   AddMetrics();
   return absl::OkStatus();
@@ -133,7 +134,8 @@ void Ingest::KeepEventsFor(const TypeTable& types) {
   if (types.size() == 0) return;  // nothing says that it may be shorter
   event_log::TopicConfig changed = events_topic_;
   changed.retention_time = types.longest_retention();
-  if (options_.unregistered_events == "keep") changed.retention_time = std::max(changed.retention_time, kDefaultRetention);
+  if (options_.unregistered_events == "keep")
+    changed.retention_time = std::max(changed.retention_time, kDefaultRetention);
   if (changed.retention_time == events_topic_.retention_time) return;
   const absl::Status status = dependencies_.log->CreateTopic(changed);
   if (status.ok()) {
@@ -153,7 +155,9 @@ void Ingest::AddMetrics() {
   };
   add("naru_ingest_in_flight_bytes", "Bytes taken and not yet acknowledged.",
       [this] { return static_cast<double>(budget_.taken()); });
-  const auto stat = [this](auto member) { return [this, member] { return static_cast<double>(bookkeeping_->window().stats().*member); }; };
+  const auto stat = [this](auto member) {
+    return [this, member] { return static_cast<double>(bookkeeping_->window().stats().*member); };
+  };
   add("naru_ingest_deduplication_ids", "Ids held for de-duplication.", stat(&dedup::IdWindowStats::ids));
   add("naru_ingest_deduplication_memory_bytes", "Memory that they take.", stat(&dedup::IdWindowStats::memory_bytes));
   add("naru_ingest_deduplication_disk_bytes", "Disk that they take.", stat(&dedup::IdWindowStats::disk_bytes));

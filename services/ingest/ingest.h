@@ -26,12 +26,12 @@ class SourceSet;
 
 /// What ingest borrows; all must outlive it.
 struct IngestDependencies {
-  event_log::EventLog* log = nullptr;   ///< with a local store: the embedded way, else the one on Kafka
+  event_log::EventLog* log = nullptr;  ///< with a local store: the embedded way, else the one on Kafka
   catalog::Catalog* catalog = nullptr;
-  MetricRegistry* metrics = nullptr;    ///< may be null
+  MetricRegistry* metrics = nullptr;  ///< may be null
   const Clock* clock = Clock::System();
   Random* random = Random::System();
-  std::string data_dir;                 ///< embedded: the directory whose size the status tells
+  std::string data_dir;  ///< embedded: the directory whose size the status tells
 };
 
 /// Thread-safe after Open.
@@ -40,7 +40,8 @@ class Ingest {
   /// Makes the topics, restores ids and counts, and takes batches from then on. Embedded, `options.state_dir` must be a
   /// directory beside the log's.
   /// Errors: those of the log and the file system; INVALID_ARGUMENT.
-  static absl::StatusOr<std::unique_ptr<Ingest>> Open(const IngestOptions& options, const IngestDependencies& dependencies);
+  static absl::StatusOr<std::unique_ptr<Ingest>> Open(const IngestOptions& options,
+                                                      const IngestDependencies& dependencies);
   /// Waits for what was taken. The server must have stopped.
   ~Ingest();
 

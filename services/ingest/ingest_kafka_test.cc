@@ -72,7 +72,8 @@ class IngestKafkaTest : public ::testing::Test {
   }
   static std::vector<std::string> Events(int from, int to, const std::string& type = "T") {
     std::vector<std::string> events;
-    for (int id = from; id < to; ++id) events.push_back(MakeEvent(std::to_string(id), type, "", std::to_string(id % 50)));
+    for (int id = from; id < to; ++id)
+      events.push_back(MakeEvent(std::to_string(id), type, "", std::to_string(id % 50)));
     return events;
   }
 

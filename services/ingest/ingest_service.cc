@@ -103,7 +103,8 @@ class IngestService::Rpcs final : public Importing {
                                           grpc::ByteBuffer* response) override {
     return publish_.Publish(context, request, response);
   }
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StreamEvents(grpc::CallbackServerContext* context) override {
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StreamEvents(
+      grpc::CallbackServerContext* context) override {
     return publish_.Stream(context);
   }
   grpc::ServerWriteReactor<v1::ReadEventsResponse>* ReadEvents(grpc::CallbackServerContext* context,

@@ -25,7 +25,8 @@ absl::StatusOr<std::optional<int64_t>> LastRecordTime(event_log::EventLog& log, 
       if (absl::IsOutOfRange(batches.status()) || absl::IsDataLoss(batches.status())) continue;
       NARU_RETURN_IF_ERROR(batches.status());
       if (batches->empty() && ++polls == kMaxPolls) {
-        return MakeError(absl::StatusCode::kDeadlineExceeded, "LOG_NOT_READ", "the end of the log could not be read in time");
+        return MakeError(absl::StatusCode::kDeadlineExceeded, "LOG_NOT_READ",
+                         "the end of the log could not be read in time");
       }
       for (const event_log::FetchedBatch& batch : *batches) {
         next = batch.next_offset;

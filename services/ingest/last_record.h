@@ -10,8 +10,8 @@
 
 namespace naru::ingest {
 
-/// Time of the newest record below `info.end_offset`; nothing if there is no record. A reader that starts at a later time than
-/// that would wait for ever. Blocks on the log. Errors: those of the log; DEADLINE_EXCEEDED.
+/// Time of the newest record below `info.end_offset`; nothing if there is no record. A reader that starts at a later
+/// time than that would wait for ever. Blocks on the log. Errors: those of the log; DEADLINE_EXCEEDED.
 absl::StatusOr<std::optional<int64_t>> LastRecordTime(event_log::EventLog& log, const std::string& topic,
                                                       const event_log::PartitionInfo& info);
 

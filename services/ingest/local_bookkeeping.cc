@@ -77,8 +77,8 @@ absl::StatusOr<dedup::HashKey> LoadHashKey(event_log::LocalStore* store, Random*
     const uint64_t bits = random->Next();
     std::memcpy(key.data() + i, &bits, 8);
   }
-  const std::string value = absl::StrCat(std::string(1, kVersion),
-                                         absl::string_view(reinterpret_cast<const char*>(key.data()), key.size()));
+  const std::string value =
+      absl::StrCat(std::string(1, kVersion), absl::string_view(reinterpret_cast<const char*>(key.data()), key.size()));
   const LocalWrite write{kStateFamily, name, value};
   NARU_RETURN_IF_ERROR(store->Write(absl::MakeConstSpan(&write, 1), /*sync=*/true));
   return key;
@@ -136,23 +136,24 @@ absl::Status LocalBookkeeping::ReplayBatches(uint32_t now_s, std::vector<std::st
   const uint64_t from = std::min(folded, window_->sealed_sequence()) + 1;
   int64_t damaged = 0;
   std::vector<dedup::IdHash> ids;
-  NARU_RETURN_IF_ERROR(store_->Scan(kIdsFamily, BatchKey(from), "", [&](absl::string_view key, absl::string_view value) {
-    const uint64_t sequence = key.size() == 13 ? ReadBigEndian(key.substr(5)) : 0;
-    uint32_t time_s = 0;
-    Counts counts;
-    if (sequence == 0 || !ParseBatch(value, &time_s, &ids, &counts)) {
-      ++damaged;
-      return true;
-    }
-    window_->Restore(sequence, ids, time_s);
-    if (sequence <= folded) return true;
-    std::string encoded;
-    counts.AppendTo(&encoded);
-    MutexLock lock(&mu_);
-    totals_.Add(counts);
-    unfolded_.emplace_back(sequence, std::move(encoded));
-    return true;
-  }));
+  NARU_RETURN_IF_ERROR(
+      store_->Scan(kIdsFamily, BatchKey(from), "", [&](absl::string_view key, absl::string_view value) {
+        const uint64_t sequence = key.size() == 13 ? ReadBigEndian(key.substr(5)) : 0;
+        uint32_t time_s = 0;
+        Counts counts;
+        if (sequence == 0 || !ParseBatch(value, &time_s, &ids, &counts)) {
+          ++damaged;
+          return true;
+        }
+        window_->Restore(sequence, ids, time_s);
+        if (sequence <= folded) return true;
+        std::string encoded;
+        counts.AppendTo(&encoded);
+        MutexLock lock(&mu_);
+        totals_.Add(counts);
+        unfolded_.emplace_back(sequence, std::move(encoded));
+        return true;
+      }));
   // Where sealed files are gone the sequence must still go on after what was folded, or new batches would look old.
   window_->Restore(folded, {}, now_s);
   if (damaged > 0 && notes != nullptr) {
@@ -161,8 +162,8 @@ absl::Status LocalBookkeeping::ReplayBatches(uint32_t now_s, std::vector<std::st
   return absl::OkStatus();
 }
 
-std::vector<LocalWrite> LocalBookkeeping::Begin(uint64_t sequence, uint32_t time_s,
-                                                absl::Span<const dedup::IdHash> ids, const Counts& counts) {
+std::vector<LocalWrite> LocalBookkeeping::Begin(uint64_t sequence, uint32_t time_s, absl::Span<const dedup::IdHash> ids,
+                                                const Counts& counts) {
   std::vector<LocalWrite> writes;
   writes.push_back(LocalWrite{kIdsFamily, BatchKey(sequence), EncodeBatch(time_s, ids, counts)});
   MutexLock lock(&mu_);
@@ -172,7 +173,8 @@ std::vector<LocalWrite> LocalBookkeeping::Begin(uint64_t sequence, uint32_t time
 
 void LocalBookkeeping::End(uint64_t sequence, bool durable) {
   MutexLock lock(&mu_);
-  const auto it = std::find_if(under_way_.begin(), under_way_.end(), [&](const auto& b) { return b.first == sequence; });
+  const auto it =
+      std::find_if(under_way_.begin(), under_way_.end(), [&](const auto& b) { return b.first == sequence; });
   if (it == under_way_.end()) return;
   if (durable) {
     totals_.Add(it->second);
@@ -222,7 +224,8 @@ Counts LocalBookkeeping::Totals() const {
 }
 
 absl::StatusOr<bool> LocalBookkeeping::WasReplayed(int32_t partition, int64_t offset) {
-  NARU_ASSIGN_OR_RETURN(const std::optional<std::string> mark, store_->Get(kStateFamily, ReplayedKey(partition, offset)));
+  NARU_ASSIGN_OR_RETURN(const std::optional<std::string> mark,
+                        store_->Get(kStateFamily, ReplayedKey(partition, offset)));
   return mark.has_value();
 }
 

@@ -22,8 +22,8 @@ struct LocalBookkeepingOptions {
   int64_t seal_after_batches = 20'000;
 };
 
-/// Each batch leaves one key in the family `ids`: its new ids and its counts. When a generation of ids is sealed, the counts
-/// of its batches are added to one total in the family `state`, and their keys go.
+/// Each batch leaves one key in the family `ids`: its new ids and its counts. When a generation of ids is sealed, the
+/// counts of its batches are added to one total in the family `state`, and their keys go.
 ///
 /// Keys begin with a format version and a project id (0); numbers in keys are big-endian.
 class LocalBookkeeping : public Bookkeeping {
@@ -53,8 +53,8 @@ class LocalBookkeeping : public Bookkeeping {
 
   event_log::LocalStore* const store_;
   mutable Mutex mu_;
-  Counts totals_ ABSL_GUARDED_BY(mu_);                                        // everything durable
-  Counts folded_ ABSL_GUARDED_BY(mu_);                                        // of batches up to folded_sequence_
+  Counts totals_ ABSL_GUARDED_BY(mu_);  // everything durable
+  Counts folded_ ABSL_GUARDED_BY(mu_);  // of batches up to folded_sequence_
   uint64_t folded_sequence_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<std::pair<uint64_t, std::string>> unfolded_ ABSL_GUARDED_BY(mu_);  // encoded counts of batches after it
   std::vector<std::pair<uint64_t, Counts>> under_way_ ABSL_GUARDED_BY(mu_);

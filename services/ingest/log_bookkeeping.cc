@@ -69,7 +69,8 @@ int ReasonOf(absl::string_view letter) {
   while (p != nullptr && p < end) {
     p = wire::ReadTag(p, end, &tag);
     if (p == nullptr) break;
-    p = tag == wire::Tag(kReasonField, wire::kVarint) ? wire::ReadVarint(p, end, &reason) : wire::SkipValue(p, end, tag);
+    p = tag == wire::Tag(kReasonField, wire::kVarint) ? wire::ReadVarint(p, end, &reason)
+                                                      : wire::SkipValue(p, end, tag);
   }
   return reason < kMaxReasons ? static_cast<int>(reason) : 0;
 }
@@ -214,7 +215,8 @@ absl::Status LogBookkeeping::Ready() const {
   ErrorDetails details;
   details.reason = "READING_IDS_BACK";
   details.retry_after = std::chrono::milliseconds(500);
-  return MakeError(absl::StatusCode::kUnavailable, "the ids of the de-duplication window are still being read back", details);
+  return MakeError(absl::StatusCode::kUnavailable, "the ids of the de-duplication window are still being read back",
+                   details);
 }
 
 // --- What the log says ---------------------------------------------------------------------------------------------
@@ -294,7 +296,8 @@ void LogBookkeeping::ApplyLedger(absl::string_view key, absl::string_view value)
 // --- What the log does not say -------------------------------------------------------------------------------------
 
 std::vector<event_log::LocalWrite> LogBookkeeping::Begin(uint64_t sequence, uint32_t /*time_s*/,
-                                                         absl::Span<const dedup::IdHash> /*ids*/, const Counts& counts) {
+                                                         absl::Span<const dedup::IdHash> /*ids*/,
+                                                         const Counts& counts) {
   if (counts.duplicate == 0 && counts.filtered_by_type.empty()) return {};
   Counts own;
   own.duplicate = counts.duplicate;
@@ -306,7 +309,8 @@ std::vector<event_log::LocalWrite> LogBookkeeping::Begin(uint64_t sequence, uint
 
 void LogBookkeeping::End(uint64_t sequence, bool durable) {
   MutexLock lock(&mu_);
-  const auto it = std::find_if(under_way_.begin(), under_way_.end(), [&](const auto& b) { return b.first == sequence; });
+  const auto it =
+      std::find_if(under_way_.begin(), under_way_.end(), [&](const auto& b) { return b.first == sequence; });
   if (it == under_way_.end()) return;
   if (durable) {
     own_.Add(it->second);
@@ -345,7 +349,8 @@ absl::StatusOr<bool> LogBookkeeping::WasReplayed(int32_t partition, int64_t offs
 
 void LogBookkeeping::MarkReplayed(int32_t partition, int64_t offset, absl::string_view type,
                                   std::vector<event_log::LocalWrite>* /*local*/, std::vector<LedgerRecord>* ledger) {
-  ledger->push_back({absl::StrCat(kReplayedPrefix, partition, "/", offset), absl::StrCat(std::string(1, kVersion), type)});
+  ledger->push_back(
+      {absl::StrCat(kReplayedPrefix, partition, "/", offset), absl::StrCat(std::string(1, kVersion), type)});
 }
 
 void LogBookkeeping::FlushLoop() {
@@ -388,7 +393,8 @@ void LogBookkeeping::Flush(bool snapshot) {
   }
   const auto appended = producer_->Append({{event_log::kLedgerTopic, 0, {kLedgerSchema, ""}, records}});
   if (appended.ok()) return;
-  NARU_LOG_EVERY_SECONDS(10, WARNING, "counts cannot be written to the ledger; trying again", {{"error", appended.status()}});
+  NARU_LOG_EVERY_SECONDS(10, WARNING, "counts cannot be written to the ledger; trying again",
+                         {{"error", appended.status()}});
   MutexLock lock(&mu_);
   own_changed_ = true;
   logged_changed_ = true;

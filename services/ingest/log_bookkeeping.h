@@ -32,9 +32,9 @@ struct LogBookkeepingOptions {
   std::chrono::milliseconds snapshot_interval{30'000};  ///< of what was counted in the log
 };
 
-/// Follows `events` (ids and accepted), `events.dlq` (rejected) and `naru.ledger`. Stored and rejected events are counted in
-/// the log, from the last snapshot in the ledger on; duplicates and filtered ones are in no log, so each replica writes its
-/// own count of them every second. Thread-safe.
+/// Follows `events` (ids and accepted), `events.dlq` (rejected) and `naru.ledger`. Stored and rejected events are
+/// counted in the log, from the last snapshot in the ledger on; duplicates and filtered ones are in no log, so each
+/// replica writes its own count of them every second. Thread-safe.
 ///
 /// Keys in the ledger: `ingest/counts` (snapshot), `ingest/local/INSTANCE`, `ingest/replayed/PARTITION/OFFSET`.
 class LogBookkeeping : public Bookkeeping {
@@ -75,11 +75,11 @@ class LogBookkeeping : public Bookkeeping {
   int64_t ids_since_us_ = 0;
 
   mutable Mutex mu_;
-  Counts logged_ ABSL_GUARDED_BY(mu_);                       // counted in the log before the positions below
+  Counts logged_ ABSL_GUARDED_BY(mu_);  // counted in the log before the positions below
   std::map<int, int64_t> counted_events_ ABSL_GUARDED_BY(mu_);
   int64_t counted_letters_ ABSL_GUARDED_BY(mu_) = 0;
-  std::map<int, int64_t> remembered_ ABSL_GUARDED_BY(mu_);   // ids of events before these offsets are in the window
-  Counts own_ ABSL_GUARDED_BY(mu_);                          // duplicates and filtered ones of this replica
+  std::map<int, int64_t> remembered_ ABSL_GUARDED_BY(mu_);  // ids of events before these offsets are in the window
+  Counts own_ ABSL_GUARDED_BY(mu_);                         // duplicates and filtered ones of this replica
   bool own_changed_ ABSL_GUARDED_BY(mu_) = false;
   bool logged_changed_ ABSL_GUARDED_BY(mu_) = false;
   std::map<std::string, Counts> others_ ABSL_GUARDED_BY(mu_);

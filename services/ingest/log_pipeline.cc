@@ -72,8 +72,9 @@ struct LogPipeline::Meters {
     duplicate = metrics->AddCounter("naru_ingest_events_total", help, {{"outcome", "duplicate"}});
     rejected = metrics->AddCounter("naru_ingest_events_total", help, {{"outcome", "rejected"}});
     for (int reason = 0; reason <= v1::RejectReason_MAX; ++reason) {
-      reasons.push_back(metrics->AddCounter("naru_ingest_rejected_total", "Rejected events, by reason.",
-                                            {{"reason", v1::RejectReason_Name(static_cast<v1::RejectReason>(reason))}}));
+      reasons.push_back(
+          metrics->AddCounter("naru_ingest_rejected_total", "Rejected events, by reason.",
+                              {{"reason", v1::RejectReason_Name(static_cast<v1::RejectReason>(reason))}}));
     }
     filtered = metrics->AddCounter("naru_ingest_filtered_total", "Accepted events that their type excludes.");
     batches = metrics->AddCounter("naru_ingest_batches_total", "Batches taken.");
@@ -101,15 +102,14 @@ absl::StatusOr<std::unique_ptr<LogPipeline>> LogPipeline::Open(event_log::EventL
                                                                Bookkeeping& bookkeeping, const Clock& clock,
                                                                Random& random, MetricRegistry* metrics,
                                                                LogPipelineOptions options) {
-  std::unique_ptr<LogPipeline> pipeline(
-      new LogPipeline(log, catalog, bookkeeping, clock, random, std::move(options)));
+  std::unique_ptr<LogPipeline> pipeline(new LogPipeline(log, catalog, bookkeeping, clock, random, std::move(options)));
   NARU_ASSIGN_OR_RETURN(const event_log::TopicInfo topic, log.DescribeTopic(event_log::kEventsTopic));
   pipeline->partitions_ = topic.config.partitions;
   NARU_ASSIGN_OR_RETURN(pipeline->producer_, log.OpenProducer({}));
   pipeline->meters_ = std::make_unique<Meters>(metrics);
   LogPipeline* raw = pipeline.get();
-  pipeline->subscription_ = catalog.Subscribe(
-      [raw](std::shared_ptr<const catalog::Snapshot> snapshot) { raw->SetTypes(*snapshot); });
+  pipeline->subscription_ =
+      catalog.Subscribe([raw](std::shared_ptr<const catalog::Snapshot> snapshot) { raw->SetTypes(*snapshot); });
   return pipeline;
 }
 
@@ -245,8 +245,7 @@ absl::Status LogPipeline::Deduplicate(Job* job) {
   }
   std::vector<dedup::Answer> answers(job->candidates.size());
   const auto time_s = static_cast<uint32_t>(job->received_us / 1'000'000);
-  NARU_ASSIGN_OR_RETURN(job->checked,
-                        bookkeeping_.window().Check(job->candidates, time_s, absl::MakeSpan(answers)));
+  NARU_ASSIGN_OR_RETURN(job->checked, bookkeeping_.window().Check(job->candidates, time_s, absl::MakeSpan(answers)));
   for (size_t c = 0; c < answers.size(); ++c) {
     if (answers[c] == dedup::Answer::kNew) {
       job->new_ids.push_back(job->candidates[c].id);
@@ -410,7 +409,8 @@ void LogPipeline::MarkReplayed(Job* job) {
                               &job->batch.local, &ledger);
   }
   for (LedgerRecord& record : ledger) {
-    job->batch.extra.push_back({event_log::kLedgerTopic, 0, kLedgerSchema, std::move(record.key), std::move(record.value)});
+    job->batch.extra.push_back(
+        {event_log::kLedgerTopic, 0, kLedgerSchema, std::move(record.key), std::move(record.value)});
   }
 }
 
@@ -446,7 +446,8 @@ std::vector<AppendBatch> MakeAppends(JobT* job) {
   job->appended_partitions.clear();
   for (size_t p = 0; p < job->records.size(); ++p) {
     if (job->records[p].empty()) continue;
-    appends.push_back({event_log::kEventsTopic, static_cast<int>(p), {kEventSchema, job->batch.traceparent}, job->records[p]});
+    appends.push_back(
+        {event_log::kEventsTopic, static_cast<int>(p), {kEventSchema, job->batch.traceparent}, job->records[p]});
     job->appended_partitions.emplace_back(event_log::kEventsTopic, static_cast<int>(p));
   }
   if (!job->dead_letters.empty()) {
@@ -458,7 +459,8 @@ std::vector<AppendBatch> MakeAppends(JobT* job) {
       record.timestamp_us = job->received_us;
       job->dead_letter_records.push_back(record);
     }
-    appends.push_back({event_log::kDeadLetterTopic, 0, {kRejectedSchema, job->batch.traceparent}, job->dead_letter_records});
+    appends.push_back(
+        {event_log::kDeadLetterTopic, 0, {kRejectedSchema, job->batch.traceparent}, job->dead_letter_records});
     job->appended_partitions.emplace_back(event_log::kDeadLetterTopic, 0);
   }
   job->extra_records.assign(job->batch.extra.size(), Record());
@@ -469,8 +471,8 @@ std::vector<AppendBatch> MakeAppends(JobT* job) {
     record.value = extra.value;
     record.tombstone = extra.tombstone;
     record.timestamp_us = job->received_us;
-    appends.push_back({extra.topic, extra.partition, {extra.schema, job->batch.traceparent},
-                       absl::MakeConstSpan(&record, 1)});
+    appends.push_back(
+        {extra.topic, extra.partition, {extra.schema, job->batch.traceparent}, absl::MakeConstSpan(&record, 1)});
     job->appended_partitions.emplace_back("", extra.partition);  // nobody asks for its offset
   }
   return appends;

@@ -24,7 +24,7 @@ namespace naru::ingest {
 
 struct LogPipelineOptions {
   EventCheckOptions check;
-  std::string transactional_id = "naru-ingest";  ///< on Kafka, of batches with extra records: unique and stable
+  std::string transactional_id = "naru-ingest";    ///< on Kafka, of batches with extra records: unique and stable
   size_t max_dead_letter_bytes = size_t{8} << 20;  ///< longer raw bytes are cut (Kafka takes messages of about 1 MiB)
   std::chrono::milliseconds catalog_timeout{5'000};
 };

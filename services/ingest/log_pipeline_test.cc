@@ -55,9 +55,9 @@ INSTANTIATE_TEST_SUITE_P(Logs, LogPipelineTest, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "WithoutLocalStore" : "Embedded"; });
 
 TEST_P(LogPipelineTest, StoresWhatIsAcceptedAndSaysWhatIsNot) {
-  auto result = Publish({MakeEvent("1", "Menu", Menu("a")), MakeEvent("1", "Menu", Menu("a")),
-                         MakeEvent("2", "Menu", Menu("z")), MakeEvent("3", "Menu", Menu("b"), "other"),
-                         MakeEvent("4", "Nobody"), std::string("\xff\xff")});
+  auto result =
+      Publish({MakeEvent("1", "Menu", Menu("a")), MakeEvent("1", "Menu", Menu("a")), MakeEvent("2", "Menu", Menu("z")),
+               MakeEvent("3", "Menu", Menu("b"), "other"), MakeEvent("4", "Nobody"), std::string("\xff\xff")});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->received, 6);
   EXPECT_EQ(result->accepted, 2);
@@ -101,7 +101,8 @@ TEST_P(LogPipelineTest, StoresWhatIsAcceptedAndSaysWhatIsNot) {
 
 TEST_P(LogPipelineTest, GivesOffsetsOfEveryEventOnRequest) {
   std::vector<std::string> events;
-  for (int i = 0; i < 100; ++i) events.push_back(MakeEvent(std::to_string(i % 90), "Menu", Menu("a"), std::to_string(i)));
+  for (int i = 0; i < 100; ++i)
+    events.push_back(MakeEvent(std::to_string(i % 90), "Menu", Menu("a"), std::to_string(i)));
   Batch batch;
   batch.events.assign(events.begin(), events.end());
   batch.return_offsets = true;
@@ -109,7 +110,8 @@ TEST_P(LogPipelineTest, GivesOffsetsOfEveryEventOnRequest) {
   ASSERT_TRUE(result.ok());
   ASSERT_EQ(result->event_offsets.size(), 90);
   std::map<std::pair<int, int64_t>, std::string> stored;
-  for (const auto& record : ingest_.ReadAll(event_log::kEventsTopic)) stored[{record.partition, record.offset}] = record.key;
+  for (const auto& record : ingest_.ReadAll(event_log::kEventsTopic))
+    stored[{record.partition, record.offset}] = record.key;
   std::map<int, int64_t> last;
   for (const StoredAt& at : result->event_offsets) {
     EXPECT_EQ((stored.at({at.partition, at.offset})), std::to_string(at.index));
@@ -121,7 +123,8 @@ TEST_P(LogPipelineTest, GivesOffsetsOfEveryEventOnRequest) {
 TEST_P(LogPipelineTest, RejectsTimesTooFarInTheFutureAndKeepsOldOnes) {
   auto at = [](const std::string& id, int64_t time_us) {
     std::string data = Menu("a"), bytes;
-    event::AppendEvent({.id = id, .source = "s", .type = "Menu", .has_time = true, .time_us = time_us, .data = data}, &bytes);
+    event::AppendEvent({.id = id, .source = "s", .type = "Menu", .has_time = true, .time_us = time_us, .data = data},
+                       &bytes);
     return bytes;
   };
   const int64_t day = int64_t{86'400} * 1'000'000;
@@ -166,9 +169,11 @@ TEST_P(LogPipelineTest, DropsServerFieldsThatASenderSets) {
 
 TEST_P(LogPipelineTest, PartitionsBySubjectOrSessionAsTheTypeSays) {
   ingest_.ApplyType("Visit", R"(partition_by: "session")");
-  auto make = [](const std::string& id, const std::string& type, const std::string& subject, const std::string& session) {
+  auto make = [](const std::string& id, const std::string& type, const std::string& subject,
+                 const std::string& session) {
     std::string bytes, data = Menu("a");
-    event::AppendEvent({.id = id, .source = "s", .type = type, .subject = subject, .session = session, .data = data}, &bytes);
+    event::AppendEvent({.id = id, .source = "s", .type = type, .subject = subject, .session = session, .data = data},
+                       &bytes);
     return bytes;
   };
   ASSERT_TRUE(Publish({make("1", "Menu", "u", "s"), make("2", "Menu", "", "s"), make("3", "Menu", "", ""),
@@ -298,7 +303,8 @@ TEST_P(LogPipelineTest, AnswersADuplicateOnlyWhenTheFirstIsDurable) {
   ingest_.ingest->pipeline().Submit(std::move(second), answers.Into(2));
   ASSERT_EQ(ingest_.log->held(), 2);
   ingest_.log->Hold(false);
-  // The second batch reaches the disk first, as it may on Kafka: its own event is durable, the duplicate's first is not.
+  // The second batch reaches the disk first, as it may on Kafka: its own event is durable, the duplicate's first is
+  // not.
   ingest_.log->Release(absl::OkStatus(), /*index=*/1);
   ASSERT_TRUE(testing::WaitUntil([&] { return ingest_.ReadAll(event_log::kEventsTopic).size() == 1; }));
   EXPECT_FALSE(answers.Has(2));
@@ -374,7 +380,8 @@ TEST_P(LogPipelineTest, StoresExtraRecordsAndLinesOfImports) {
 TEST_P(LogPipelineTest, KeepsIdsAndCountsOverRestarts) {
   for (int round = 0; round < 5; ++round) {
     std::vector<std::string> events;
-    for (int i = 0; i < 20; ++i) events.push_back(MakeEvent(std::to_string(i + round * 10), "Menu", Menu(i % 7 ? "a" : "z")));
+    for (int i = 0; i < 20; ++i)
+      events.push_back(MakeEvent(std::to_string(i + round * 10), "Menu", Menu(i % 7 ? "a" : "z")));
     ASSERT_TRUE(Publish(events).ok());
     const Counts before = ingest_.Totals();
     ingest_.Reopen();
@@ -438,7 +445,8 @@ TEST_P(LogPipelineTest, StoresEachIdOnceWithManyThreads) {
     threads.emplace_back([&] {
       for (int start = 0; start < kIds; start += 100) {
         std::vector<std::string> events;
-        for (int i = 0; i < 100; ++i) events.push_back(MakeEvent(std::to_string(start + i), "Menu", Menu("a"), std::to_string(i)));
+        for (int i = 0; i < 100; ++i)
+          events.push_back(MakeEvent(std::to_string(start + i), "Menu", Menu("a"), std::to_string(i)));
         const auto result = Publish(events);
         ASSERT_TRUE(result.ok()) << result.status();
         accepted += result->accepted;

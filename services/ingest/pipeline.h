@@ -1,7 +1,7 @@
 // The way of an event into the log, whoever brings it: a call, an import or a Source.
 //
-// parse -> type -> schema -> de-duplicate -> partition -> add what the server knows -> append (events, dead letters, ids,
-// accounting: one atomic write where the log is embedded) -> answer.
+// parse -> type -> schema -> de-duplicate -> partition -> add what the server knows -> append (events, dead letters,
+// ids, accounting: one atomic write where the log is embedded) -> answer.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,8 @@ struct EventLine {
   absl::string_view line_id;
 };
 
-/// A record of the caller's own (a ledger entry, a timeline's end) that is stored together with the events or not at all.
+/// A record of the caller's own (a ledger entry, a timeline's end) that is stored together with the events or not at
+/// all.
 struct ExtraRecord {
   std::string topic;
   int partition = 0;
@@ -68,9 +69,9 @@ struct Batch {
   std::vector<ExtraRecord> extra;
   std::vector<event_log::LocalWrite> local;  ///< only where the log is embedded
 
-  /// Dead letters taken again: (partition, offset) in `events.dlq` for each of `events`, else empty. What is accepted then
-  /// counts as replayed (not as received) and is marked so, in the same write; what is rejected again is not counted and
-  /// leaves no second dead letter.
+  /// Dead letters taken again: (partition, offset) in `events.dlq` for each of `events`, else empty. What is accepted
+  /// then counts as replayed (not as received) and is marked so, in the same write; what is rejected again is not
+  /// counted and leaves no second dead letter.
   std::vector<std::pair<int32_t, int64_t>> replayed_from;
 };
 
@@ -99,9 +100,9 @@ struct BatchResult {
   int64_t duplicate = 0;
   int64_t rejected = 0;
   int64_t filtered = 0;
-  std::vector<NotAccepted> not_accepted;                    ///< by ascending index
-  std::vector<std::pair<int32_t, int64_t>> last_offsets;    ///< (partition, offset), by ascending partition
-  std::vector<StoredAt> event_offsets;                      ///< by ascending index; filtered events have none
+  std::vector<NotAccepted> not_accepted;                  ///< by ascending index
+  std::vector<std::pair<int32_t, int64_t>> last_offsets;  ///< (partition, offset), by ascending partition
+  std::vector<StoredAt> event_offsets;                    ///< by ascending index; filtered events have none
 };
 
 /// Limits of one batch.
@@ -116,12 +117,11 @@ class IngestPipeline {
 
   /// Takes a batch; `done` is called once, when everything in it is durable and every duplicate in it is a duplicate of
   /// something durable. It may be called before Submit returns, from any thread, and must not block.
-  /// A batch is not atomic for its events, but `extra` and `local` are stored exactly when all that is accepted is: in the
-  /// same atomic write embedded, in one transaction on Kafka (batches with `extra` then go one after another, about 15 ms
-  /// each).
-  /// Errors: INVALID_ARGUMENT (BATCH_TOO_LARGE); RESOURCE_EXHAUSTED (disk nearly full: retry later); UNAVAILABLE (the log
-  /// cannot be reached, or the first of a duplicate's pair was not stored: retry with the same ids). After an error the
-  /// ids of the batch count as never seen, whatever a Kafka may have stored of it.
+  /// A batch is not atomic for its events, but `extra` and `local` are stored exactly when all that is accepted is: in
+  /// the same atomic write embedded, in one transaction on Kafka (batches with `extra` then go one after another, about
+  /// 15 ms each). Errors: INVALID_ARGUMENT (BATCH_TOO_LARGE); RESOURCE_EXHAUSTED (disk nearly full: retry later);
+  /// UNAVAILABLE (the log cannot be reached, or the first of a duplicate's pair was not stored: retry with the same
+  /// ids). After an error the ids of the batch count as never seen, whatever a Kafka may have stored of it.
   virtual void Submit(Batch batch, Done done) = 0;
 
   /// Submit and wait. Not from a `done`.

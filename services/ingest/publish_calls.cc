@@ -91,7 +91,8 @@ grpc::ByteBuffer WriteAnswer(const BatchResult& result) {
 }
 
 absl::Status Stopping() {
-  return MakeError(absl::StatusCode::kUnavailable, "STOPPING", "the server is stopping: go on with another one, or later");
+  return MakeError(absl::StatusCode::kUnavailable, "STOPPING",
+                   "the server is stopping: go on with another one, or later");
 }
 
 }  // namespace
@@ -108,7 +109,8 @@ grpc::ServerUnaryReactor* PublishCalls::Publish(grpc::CallbackServerContext* con
     details.retry_after = std::chrono::milliseconds(50);
     reactor->Finish(ToGrpcStatus(
         MakeError(absl::StatusCode::kResourceExhausted,
-                  absl::StrCat("more than ", budget_.limit(), " bytes are on their way to disk: retry in a moment"), details),
+                  absl::StrCat("more than ", budget_.limit(), " bytes are on their way to disk: retry in a moment"),
+                  details),
         kDomain));
     return reactor;
   }
@@ -136,9 +138,9 @@ grpc::ServerUnaryReactor* PublishCalls::Publish(grpc::CallbackServerContext* con
 
 // Reads on while earlier batches are on their way; answers in the order of the requests.
 //
-// Whatever happens changes the state in Step, and then one thread at a time, the driver, does what follows from it: gRPC may
-// call back from within the operations that the driver starts, and nothing may be started beside Finish. Finish comes only
-// when nothing is under way, so callbacks may hold `this`.
+// Whatever happens changes the state in Step, and then one thread at a time, the driver, does what follows from it:
+// gRPC may call back from within the operations that the driver starts, and nothing may be started beside Finish.
+// Finish comes only when nothing is under way, so callbacks may hold `this`.
 class PublishCalls::EventStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   EventStream(PublishCalls* calls, grpc::CallbackServerContext* context)
@@ -315,7 +317,8 @@ class PublishCalls::EventStream : public grpc::ServerBidiReactor<grpc::ByteBuffe
   absl::Status error_ ABSL_GUARDED_BY(mu_);
 };
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* PublishCalls::Stream(grpc::CallbackServerContext* context) {
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* PublishCalls::Stream(
+    grpc::CallbackServerContext* context) {
   auto* stream = new EventStream(this, context);
   bool stopping;
   {

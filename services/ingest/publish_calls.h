@@ -1,4 +1,5 @@
-// The calls that bring events: PublishEvents and StreamEvents over the received bytes. Includes gRPC: only for .cc files.
+// The calls that bring events: PublishEvents and StreamEvents over the received bytes. Includes gRPC: only for .cc
+// files.
 #pragma once
 
 #include <grpcpp/grpcpp.h>

@@ -57,23 +57,28 @@ class ReadEventsCalls::Call : public grpc::ServerWriteReactor<v1::ReadEventsResp
 
  private:
   absl::Status Run() {
-    absl::StatusOr<std::unique_ptr<EventScan>> scan = EventScan::Open(calls_.log_, *calls_.catalog_.snapshot(), request_);
+    absl::StatusOr<std::unique_ptr<EventScan>> scan =
+        EventScan::Open(calls_.log_, *calls_.catalog_.snapshot(), request_);
     NARU_RETURN_IF_ERROR(scan.status());
     {
       MutexLock lock(&mu_);
       if (stopped_ || gone_) (*scan)->Cancel();
       scan_ = scan->get();
     }
-    absl::Status status = (*scan)->Run([this](const ScannedEvent& event) { return Add(event); }, [this] { return Flush(); });
+    absl::Status status =
+        (*scan)->Run([this](const ScannedEvent& event) { return Add(event); }, [this] { return Flush(); });
     if (status.ok()) Flush();
     MutexLock lock(&mu_);
     scan_ = nullptr;
-    if (stopped_) return MakeError(absl::StatusCode::kUnavailable, "STOPPING", "the server is stopping: go on with another one, or later");
+    if (stopped_)
+      return MakeError(absl::StatusCode::kUnavailable, "STOPPING",
+                       "the server is stopping: go on with another one, or later");
     return gone_ ? absl::CancelledError("the call was cancelled") : status;
   }
 
   bool Add(const ScannedEvent& event) {
-    if (response_.events_size() == kMaxResponseEvents || (bytes_ > 0 && bytes_ + event.bytes.size() > kMaxResponseBytes)) {
+    if (response_.events_size() == kMaxResponseEvents ||
+        (bytes_ > 0 && bytes_ + event.bytes.size() > kMaxResponseBytes)) {
       if (!Flush()) return false;
     }
     v1::StoredEvent* stored = response_.add_events();

@@ -65,7 +65,8 @@ class ControlledLog : public event_log::EventLog {
     return log_->DescribeTopic(topic);
   }
   absl::StatusOr<std::vector<std::string>> ListTopics() override { return log_->ListTopics(); }
-  absl::StatusOr<std::unique_ptr<event_log::Producer>> OpenProducer(const event_log::ProducerOptions& options) override {
+  absl::StatusOr<std::unique_ptr<event_log::Producer>> OpenProducer(
+      const event_log::ProducerOptions& options) override {
     auto producer = log_->OpenProducer(options);
     if (!producer.ok()) return producer.status();
     return std::make_unique<ControlledProducer>(this, *std::move(producer));

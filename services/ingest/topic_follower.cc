@@ -19,7 +19,8 @@ absl::StatusOr<std::unique_ptr<TopicFollower>> TopicFollower::Start(event_log::E
   {
     MutexLock lock(&follower->mu_);
     for (const event_log::ReadPosition& position : from) {
-      if (position.kind == event_log::ReadPosition::Kind::kOffset) follower->positions_[position.partition] = position.value;
+      if (position.kind == event_log::ReadPosition::Kind::kOffset)
+        follower->positions_[position.partition] = position.value;
     }
   }
   NARU_ASSIGN_OR_RETURN(follower->reader_, log.OpenReader(topic, std::move(from)));
@@ -48,7 +49,8 @@ void TopicFollower::Run() {
         positions_[batch.partition] = batch.next_offset;
       }
     } else if (!absl::IsCancelled(batches.status())) {
-      NARU_LOG_EVERY_SECONDS(10, WARNING, "cannot read the log; trying again", {{"topic", topic_}, {"error", batches.status()}});
+      NARU_LOG_EVERY_SECONDS(10, WARNING, "cannot read the log; trying again",
+                             {{"topic", topic_}, {"error", batches.status()}});
     }
     MutexLock lock(&mu_);
     if (stopping_) return;
@@ -91,7 +93,8 @@ absl::Status TopicFollower::WaitFor(const Mark& mark, std::chrono::milliseconds 
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   MutexLock lock(&mu_);
   while (!PassedLocked(mark)) {
-    const auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::microseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0 || stopping_) {
       return MakeError(absl::StatusCode::kDeadlineExceeded, "LOG_NOT_READ",
                        absl::StrCat("the topic ", topic_, " was not read to its end in time"));

@@ -20,8 +20,8 @@ class TopicFollower {
  public:
   using Callback = std::function<void(const event_log::FetchedBatch&)>;
 
-  /// Starts at `from`; where that is a time, there must be a record from then on, or Passed stays false until one comes.
-  /// `callback` runs on the follower's thread. Errors: those of the log.
+  /// Starts at `from`; where that is a time, there must be a record from then on, or Passed stays false until one
+  /// comes. `callback` runs on the follower's thread. Errors: those of the log.
   static absl::StatusOr<std::unique_ptr<TopicFollower>> Start(event_log::EventLog& log, const std::string& topic,
                                                               std::vector<event_log::ReadPosition> from,
                                                               Callback callback);

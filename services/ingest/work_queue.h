@@ -9,8 +9,8 @@
 
 namespace naru::ingest {
 
-/// Runs what is posted, one after another, on a thread of its own. What may be posted is bounded by the caller (ingest: by
-/// the bytes in flight). Thread-safe.
+/// Runs what is posted, one after another, on a thread of its own. What may be posted is bounded by the caller (ingest:
+/// by the bytes in flight). Thread-safe.
 class WorkQueue {
  public:
   WorkQueue() : thread_([this] { Run(); }) {}

@@ -3,7 +3,8 @@
 //     ingest_bench --address HOST:PORT [--seconds 10 | --events N] [--streams 4] [--batch 500] [--window 4]
 //     ingest_bench --address HOST:PORT --unary --rate 1000 --seconds 10
 //
-// Requests are made before the start; only the ids are new in each one, so that nothing is a duplicate. The last line is JSON.
+// Requests are made before the start; only the ids are new in each one, so that nothing is a duplicate. The last line
+// is JSON.
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
@@ -202,11 +203,12 @@ class Stream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer
 
 void Print(const char* mode, Totals* totals, double seconds) {
   MutexLock lock(&totals->mu);
-  std::printf("{\"mode\":\"%s\",\"events_per_s\":%.0f,\"events\":%lld,\"not_accepted\":%lld,\"seconds\":%.2f,"
-              "\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}\n",
-              mode, static_cast<double>(totals->accepted + totals->other) / seconds,
-              static_cast<long long>(totals->accepted), static_cast<long long>(totals->other), seconds,
-              Quantile(totals->latencies_ms, 0.5), Quantile(totals->latencies_ms, 0.99), Quantile(totals->latencies_ms, 1));
+  std::printf(
+      "{\"mode\":\"%s\",\"events_per_s\":%.0f,\"events\":%lld,\"not_accepted\":%lld,\"seconds\":%.2f,"
+      "\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}\n",
+      mode, static_cast<double>(totals->accepted + totals->other) / seconds, static_cast<long long>(totals->accepted),
+      static_cast<long long>(totals->other), seconds, Quantile(totals->latencies_ms, 0.5),
+      Quantile(totals->latencies_ms, 0.99), Quantile(totals->latencies_ms, 1));
 }
 
 int RunStreams(const Settings& settings, const std::shared_ptr<grpc::Channel>& channel, uint64_t seed) {
@@ -246,16 +248,17 @@ int RunUnary(const Settings& settings, const std::shared_ptr<grpc::Channel>& cha
     auto call = std::make_shared<Call>();
     call->request = requests.Next();
     ++open;
-    stub.UnaryCall(&call->context, kPublish, {}, &call->request, &call->response, [&, call, due](const grpc::Status& status) {
-      if (status.ok()) {
-        Count(call->response, &totals);
-        MutexLock lock(&totals.mu);
-        totals.latencies_ms.push_back(Since(due) * 1000);
-      } else {
-        ++failed;
-      }
-      --open;
-    });
+    stub.UnaryCall(&call->context, kPublish, {}, &call->request, &call->response,
+                   [&, call, due](const grpc::Status& status) {
+                     if (status.ok()) {
+                       Count(call->response, &totals);
+                       MutexLock lock(&totals.mu);
+                       totals.latencies_ms.push_back(Since(due) * 1000);
+                     } else {
+                       ++failed;
+                     }
+                     --open;
+                   });
   }
   while (open > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   Print("unary", &totals, Since(start));
