@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "common/input_format/short_copy.h"
 
 namespace naru::input_format {
 
@@ -15,7 +16,7 @@ class ByteArena {
  public:
   absl::string_view Copy(absl::string_view bytes) {
     char* out = Allocate(bytes.size());
-    std::copy(bytes.begin(), bytes.end(), out);
+    CopyShort(out, bytes.data(), bytes.size());
     return {out, bytes.size()};
   }
 

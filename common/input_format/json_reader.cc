@@ -62,7 +62,9 @@ class OpenObject {
   int NumberOf(absl::string_view key, size_t position) {
     if (position >= seen_.size()) seen_.resize(position + 1);
     Seen& seen = seen_[position];
-    if (seen.number != kUnknown && seen.key == key) return seen.number;
+    if (seen.key.size() == key.size() && seen.number != kUnknown && EqualShort(seen.key.data(), key.data(), key.size())) {
+      return seen.number;
+    }
     const auto& names = keys_->names();
     int number = -1;
     for (size_t i = 0; i < names.size() && number < 0; ++i) {
@@ -249,10 +251,16 @@ struct JsonReader::State {
 
   static bool WriteMembers(Level* level, WireBuffer* out, LineRejection* rejection) {
     auto& members = level->members;
-    const auto before = [](const Level::Member& a, const Level::Member& b) { return a.key < b.key; };
+    const auto before = [](const Level::Member& a, const Level::Member& b) {
+      // Mostly the first letter decides.
+      if (!a.key.empty() && !b.key.empty() && a.key[0] != b.key[0]) {
+        return static_cast<unsigned char>(a.key[0]) < static_cast<unsigned char>(b.key[0]);
+      }
+      return a.key < b.key;
+    };
     if (!std::is_sorted(members.begin(), members.end(), before)) std::sort(members.begin(), members.end(), before);
     for (size_t i = 1; i < members.size(); ++i) {
-      if (members[i].key == members[i - 1].key) {
+      if (members[i].key.size() == members[i - 1].key.size() && members[i].key == members[i - 1].key) {
         return Reject(ingest::v1::PARSE, members[i].key, "", "each key once", rejection);
       }
     }

@@ -9,6 +9,7 @@
 #include "common/event/event_view.h"
 #include "common/event/event_writer.h"
 #include "common/event/wire.h"
+#include "common/input_format/short_copy.h"
 
 namespace naru::input_format {
 
@@ -97,7 +98,7 @@ class WireBuffer {
     return Varint(p, length);
   }
 
-  static char* Copy(char* p, absl::string_view bytes) { return std::copy(bytes.begin(), bytes.end(), p); }
+  static char* Copy(char* p, absl::string_view bytes) { return CopyShort(p, bytes.data(), bytes.size()); }
 
   static char* WriteValue(char* p, const event::ValueView& value) {
     using event::wire::Tag;
