@@ -264,6 +264,10 @@ class EventLog {
   virtual int64_t disk_free_bytes() = 0;
 };
 
+/// Reason of the RESOURCE_EXHAUSTED that an append fails with when more bytes are under way than the log takes: it holds
+/// nothing of it, and there is room again in a moment.
+inline constexpr char kTooMuchInFlight[] = "TOO_MUCH_IN_FLIGHT";
+
 /// Names of Naru's topics, before the settable prefix (which implementations add).
 inline constexpr char kEventsTopic[] = "events";
 inline constexpr char kDeadLetterTopic[] = "events.dlq";

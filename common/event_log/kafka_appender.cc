@@ -54,7 +54,7 @@ void KafkaAppender::AppendAsync(std::vector<AppendBatch> batches, Producer::Call
   if (status.ok()) status = refused_;
   const size_t bytes = append->records.bytes();
   if (status.ok() && in_flight_bytes_ > 0 && in_flight_bytes_ + bytes > shared_.options.max_in_flight_bytes) {
-    status = MakeError(absl::StatusCode::kResourceExhausted, "IN_FLIGHT_LIMIT",
+    status = MakeError(absl::StatusCode::kResourceExhausted, kTooMuchInFlight,
                        absl::StrCat(in_flight_bytes_, " bytes are on their way to Kafka already"));
   }
   // Failures take their place in the queue too: callbacks come in the order of the calls.

@@ -29,7 +29,7 @@ constexpr size_t kKeptBatchBytes = size_t{2} << 20;
 
 absl::Status TooMuchInFlight(size_t bytes, size_t limit) {
   ErrorDetails details;
-  details.reason = "TOO_MUCH_IN_FLIGHT";
+  details.reason = kTooMuchInFlight;
   details.retry_after = std::chrono::milliseconds(20);
   return MakeError(absl::StatusCode::kResourceExhausted,
                    absl::StrCat(bytes, " bytes of appends wait for the disk, the limit is ", limit, "; retry"),

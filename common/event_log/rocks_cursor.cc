@@ -143,7 +143,15 @@ absl::StatusOr<size_t> PartitionCursor::Read(size_t max_bytes, std::vector<Fetch
     batch->partition = partition_->index;
     bytes += header->raw_bytes + batch->records.size() * sizeof(FetchedRecord);
     ++batches;
+    told_ = position_;
     out->push_back(*std::move(batch));
+  }
+  if (position_ != told_) {
+    FetchedBatch moved;
+    moved.topic = partition_->topic->name;
+    moved.partition = partition_->index;
+    moved.next_offset = told_ = position_;
+    out->push_back(std::move(moved));
   }
   return bytes;
 }

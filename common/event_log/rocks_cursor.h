@@ -22,17 +22,18 @@ namespace naru::event_log {
 class PartitionCursor {
  public:
   PartitionCursor(RocksStore* store, Partition* partition, int64_t position)
-      : store_(store), partition_(partition), position_(position) {}
+      : store_(store), partition_(partition), position_(position), told_(position) {}
 
   Partition* partition() const { return partition_; }
   int64_t position() const { return position_; }
-  void SeekTo(int64_t position) { position_ = position; }
+  void SeekTo(int64_t position) { position_ = told_ = position; }
   /// Whether a Read would return something other than nothing.
-  bool HasMore() const { return position_ < partition_->end_offset.load(); }
+  bool HasMore() const { return position_ < partition_->end_offset.load() || position_ != told_; }
 
   /// Appends batches to `out` until they hold about `max_bytes` (at least one batch) or there is no more; returns their
-  /// bytes. When it fails, the position is after what is lost or removed, and the next call goes on there.
-  /// Errors: OUT_OF_RANGE (removed by retention), DATA_LOSS (damaged); both name topic, partition and offsets.
+  /// bytes. Where the position moved without records, past what was lost or compacted, an empty batch tells where it
+  /// is. When it fails, the position is after what is lost or removed, and the next call goes on there. Errors:
+  /// OUT_OF_RANGE (removed by retention), DATA_LOSS (damaged); both name topic, partition and offsets.
   absl::StatusOr<size_t> Read(size_t max_bytes, std::vector<FetchedBatch>* out);
 
  private:
@@ -43,6 +44,7 @@ class PartitionCursor {
   RocksStore* store_;
   Partition* partition_;
   int64_t position_;
+  int64_t told_;  // next_offset of the last batch handed out: readers know positions from batches alone
 };
 
 /// Puts `it` on the block that holds `offset`, or on the first one after it; invalid when there is none or it cannot be

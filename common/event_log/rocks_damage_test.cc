@@ -315,6 +315,46 @@ TEST_F(RocksDamage, AMissingTableIsTold) {
   EXPECT_NE(Notes(), "");
 }
 
+// Who follows a topic to its end (the catalog, the serving view) knows positions from batches alone.
+TEST_F(RocksDamage, AReaderIsToldThatItReachedTheEndBehindADamagedTail) {
+  for (const bool compacted : {false, true}) {
+    const std::string topic = compacted ? "naru.catalog" : "events";
+    log_.Open();
+    MakeTopic(topic, 1, compacted);
+    Append(topic, 0, 3);
+    log_.Close();
+    {
+      rocks::DatabaseOptions options;
+      options.path = log_.DatabasePath();
+      auto database = rocks::Database::Open(options);
+      ASSERT_TRUE(database.ok()) << database.status();
+      rocksdb::ColumnFamilyHandle* family = (*database)->Find(LogFamily(topic, 0, compacted));
+      ASSERT_NE(family, nullptr);
+      std::string value;
+      ASSERT_TRUE((*database)->db()->Get(rocksdb::ReadOptions(), family, LogKey(20), &value).ok());
+      value[value.size() / 2] ^= 1;
+      ASSERT_TRUE((*database)->db()->Put(rocksdb::WriteOptions(), family, LogKey(20), value).ok());
+    }
+    log_.Open();
+    auto reader = log_->OpenReader(topic, {{0, ReadPosition::Kind::kOffset, 0}});
+    ASSERT_TRUE(reader.ok());
+    int64_t next = 0;
+    int losses = 0;
+    for (int polls = 0; polls < 10 && next < 30; ++polls) {
+      const auto batches = (*reader)->Poll(std::chrono::milliseconds(0), 1 << 20);
+      if (!batches.ok()) {
+        EXPECT_EQ(batches.status().code(), absl::StatusCode::kDataLoss) << batches.status();
+        ++losses;
+        continue;
+      }
+      for (const FetchedBatch& batch : *batches) next = batch.next_offset;
+    }
+    EXPECT_EQ(next, 30) << topic;
+    EXPECT_EQ(losses, 1) << topic;
+    log_.Close();
+  }
+}
+
 TEST_F(RocksDamage, ABlockWithAWrongChecksumIsSkipped) {
   log_.Open();
   MakeTopic("events", 1);

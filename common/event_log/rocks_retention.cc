@@ -34,9 +34,33 @@ absl::StatusOr<int64_t> StartForSize(RocksStore* store, Partition* partition, ui
                    [&](const BlockPlace& block) { return end_bytes - block.header.bytes_before <= limit; });
 }
 
-absl::StatusOr<int64_t> StartForTime(RocksStore* store, Partition* partition, int64_t oldest_us) {
-  return FirstKept(store, partition,
-                   [&](const BlockPlace& block) { return block.header.partition_max_timestamp_us >= oldest_us; });
+// How many blocks one run looks at where a clock has been wrong; the next run goes on from there.
+constexpr int kMaxBlocksAfterClockJump = 4096;
+
+// Where a partition would begin without what was received before `oldest_us`.
+absl::StatusOr<int64_t> StartForTime(RocksStore* store, Partition* partition, int64_t oldest_us, int64_t now_us) {
+  NARU_ASSIGN_OR_RETURN(const std::optional<BlockPlace> first,
+                        FindFirstBlock(store, partition, [&](const BlockPlace& block) {
+                          return block.header.partition_max_timestamp_us >= oldest_us;
+                        }));
+  if (!first.has_value()) return partition->end_offset.load();
+  if (first->header.partition_max_timestamp_us <= now_us) return first->base_offset;
+  // A clock was ahead for a while, and the greatest time so far never falls: from here on the blocks' own times decide,
+  // up to the first that is neither expired nor of the future.
+  int64_t start = first->base_offset;
+  rocksdb::ReadOptions read;
+  read.fill_cache = false;
+  const std::unique_ptr<rocksdb::Iterator> it(store->db()->NewIterator(read, partition->family));
+  it->Seek(LogKey(start));
+  for (int blocks = 0; it->Valid() && blocks < kMaxBlocksAfterClockJump; ++blocks, it->Next()) {
+    const absl::string_view value(it->value().data(), it->value().size());
+    const absl::StatusOr<BlockHeader> header = ParseBlockHeader(value);
+    if (!header.ok()) continue;
+    if (header->max_timestamp_us > now_us) continue;
+    if (header->max_timestamp_us >= oldest_us) break;
+    start = ParseLogKey(absl::string_view(it->key().data(), it->key().size())).value_or(0) + header->span;
+  }
+  return start;
 }
 
 struct Unread {
@@ -94,8 +118,9 @@ absl::StatusOr<int64_t> ApplyRetention(RocksStore* store, GroupTable* groups, Pa
     candidate = std::max(candidate, by_size);
   }
   if (config.retention_time.count() > 0) {
-    const int64_t oldest_us = store->options().clock->NowMicros() - config.retention_time.count();
-    NARU_ASSIGN_OR_RETURN(const int64_t by_time, StartForTime(store, partition, oldest_us));
+    const int64_t now_us = store->options().clock->NowMicros();
+    NARU_ASSIGN_OR_RETURN(const int64_t by_time,
+                          StartForTime(store, partition, now_us - config.retention_time.count(), now_us));
     candidate = std::max(candidate, by_time);
   }
   if (candidate <= start) return 0;

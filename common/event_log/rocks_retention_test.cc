@@ -129,6 +129,26 @@ TEST_F(RocksRetention, AReaderOfARemovedPositionIsToldTheRangeAndGoesOn) {
   EXPECT_EQ((*batches)[0].records[0].value, "young");
 }
 
+TEST_F(RocksRetention, AClockThatWasAheadForAMomentDoesNotKeepWhatCameAfterwards) {
+  constexpr int64_t kHourUs = 3600ll * 1'000'000;
+  log_.Open();
+  TopicConfig config;
+  config.name = "events";
+  config.retention_time = std::chrono::hours(1);
+  Configure(config);
+  Append("events", {{"k", "before", TestLog::kNow}});
+  Append("events", {{"k", "ahead", TestLog::kNow + 10 * 8760 * kHourUs}});
+  Append("events", {{"k", "after", TestLog::kNow + 1}});
+  log_.clock.Advance(std::chrono::microseconds(kHourUs / 2));
+  Append("events", {{"k", "young", log_.clock.NowMicros()}});
+  ASSERT_TRUE(log_->RunMaintenance().ok());
+  EXPECT_EQ(Info("events").start_offset, 0) << "nothing is older than an hour";
+  log_.clock.Advance(std::chrono::microseconds(kHourUs / 2 + 1'000'000));
+  ASSERT_TRUE(log_->RunMaintenance().ok());
+  EXPECT_EQ(Info("events").start_offset, 3);
+  EXPECT_EQ(ReadAll(log_.get(), "events")[0].value, "young");
+}
+
 TEST_F(RocksRetention, UnreadRecordsStayUntilTheHardLimitAndAreCountedThen) {
   log_.Open();
   TopicConfig config;

@@ -57,7 +57,7 @@ struct Aggregator::State {
         deps(d),
         own_store(std::move(own)),
         temporary_dir(std::move(temporary)),
-        view(d.log, Store(d), d.clock, {"state", static_cast<size_t>(o.memory.bytes / 2)}),
+        view(d.log, Store(d), d.clock, {.memory_budget_bytes = static_cast<size_t>(o.memory.bytes / 2)}),
         plans(view),
         finality(d.log, view, d.clock),
         loop(d.log, view, plans, finality, d.clock, LoopOptions(o, d.log.local_store() != nullptr)),

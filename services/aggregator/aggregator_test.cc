@@ -61,6 +61,28 @@ class AggregatorTest : public ::testing::Test {
   const int64_t t0;  // 2024-05-01T00:00:00Z
 };
 
+// The store is shared with ingest: its identity and counters must outlive everything that happens to the view.
+TEST_F(AggregatorTest, AWeekOffAndALostPositionLeaveWhatOthersKeepInTheStore) {
+  event_log::LocalStore* store = cluster.log().local_store();
+  ASSERT_TRUE(store->EnsureFamily("state").ok());
+  ASSERT_TRUE(store->Write({{"state", "id_key", "of ingest"}}, /*sync=*/true).ok());
+  cluster.Apply(MakeMetric("clicks", 1, kClicksByGender));
+  auto node = cluster.StartNode();
+  cluster.Publish(0, {Click(t0, "F", 10)});
+  const std::vector<std::string> rows = Rows(*node, "clicks");
+  ASSERT_EQ(rows.size(), 1u);
+  node.reset();
+  cluster.clock().Advance(std::chrono::hours(24 * 7));
+  node = cluster.StartNode();
+  EXPECT_EQ(Rows(*node, "clicks"), rows);
+  node.reset();
+  // A position that cannot be read: the view begins again from nothing.
+  ASSERT_TRUE(store->Write({{"aggregates_view", std::string(5, '\0'), "damaged"}}, /*sync=*/true).ok());
+  node = cluster.StartNode();
+  EXPECT_EQ(Rows(*node, "clicks"), rows);
+  EXPECT_EQ(*store->Get("state", "id_key"), "of ingest");
+}
+
 TEST_F(AggregatorTest, CountsEventsOfAllPartitionsByWindowAndGroup) {
   cluster.Apply(MakeMetric("clicks", 1, kClicksByGender));
   auto node = cluster.StartNode();

@@ -124,8 +124,9 @@ absl::Status ServingView::LoadPositions() {
     for (const event_log::PartitionInfo& info : topic.partitions) {
       if (info.partition == p) end = info.end_offset;
     }
-    // Another log than the one that was followed, or too far behind it.
-    wipe = wipe || offsets[p] > end || clock_.NowMicros() - written_us > kMaxBehindUs;
+    // Another log than the one that was followed, or so far behind it that tombstones are gone.
+    const bool behind = offsets[p] < end && clock_.NowMicros() - written_us > kMaxBehindUs;
+    wipe = wipe || offsets[p] > end || behind;
   }
   if (wipe) return Wipe();
   MutexLock lock(&mu_);

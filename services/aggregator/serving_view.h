@@ -26,7 +26,7 @@
 namespace naru::aggregator {
 
 struct ServingViewOptions {
-  std::string family = "state";                   ///< of the store
+  std::string family = "aggregates_view";         ///< of the store; nothing else may be in it
   size_t memory_budget_bytes = size_t{64} << 20;  ///< for panes in memory; at least one pane is always kept
 };
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/event/event_view.h"
+#include "common/event_log/last_record.h"
 #include "common/log/log.h"
 #include "common/status/status.h"
 
@@ -21,6 +22,8 @@ absl::StatusOr<event_log::PartitionInfo> Describe(event_log::EventLog& log, int3
 // Lost ranges are told once; reading goes on after them.
 bool IsLostRange(const absl::Status& status) { return absl::IsOutOfRange(status) || absl::IsDataLoss(status); }
 
+constexpr std::chrono::milliseconds kReplayReadTimeout(5'000);
+
 }  // namespace
 
 SourcePartition::SourcePartition(event_log::EventLog& log, ServingView& view, int32_t partition, int64_t next_offset,
@@ -36,23 +39,26 @@ absl::Status SourcePartition::RestoreReplays() {
   if (!drop_repeats_) return absl::OkStatus();
   replays_ = std::make_unique<ReplayFilter>();
   if (next_offset_ == 0) return absl::OkStatus();
-  // The window before the first record that is still to be counted.
-  NARU_ASSIGN_OR_RETURN(auto probe,
-                        log_.OpenReader(event_log::kEventsTopic,
-                                        {{partition_, event_log::ReadPosition::Kind::kOffset, next_offset_ - 1}}));
-  int64_t until_us = INT64_MIN;
-  NARU_ASSIGN_OR_RETURN(const auto first, probe->Poll(std::chrono::milliseconds(1000), 1));
-  for (const event_log::FetchedBatch& batch : first) {
-    if (!batch.records.empty() && until_us == INT64_MIN) until_us = batch.records[0].timestamp_us;
-  }
-  if (until_us == INT64_MIN) return absl::OkStatus();
+  // The window before the last record that was counted.
+  NARU_ASSIGN_OR_RETURN(event_log::PartitionInfo counted, Describe(log_, partition_));
+  if (next_offset_ <= counted.start_offset) return absl::OkStatus();
+  counted.end_offset = std::min(counted.end_offset, next_offset_);
+  NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> until_us,
+                        event_log::LastRecordTime(log_, event_log::kEventsTopic, counted));
+  if (!until_us.has_value()) return absl::OkStatus();
   NARU_ASSIGN_OR_RETURN(auto reader,
                         log_.OpenReader(event_log::kEventsTopic, {{partition_, event_log::ReadPosition::Kind::kTime,
-                                                                   until_us - ReplayFilter::kWindowUs}}));
-  for (int64_t at = 0; at < next_offset_;) {
-    NARU_ASSIGN_OR_RETURN(const auto batches, reader->Poll(std::chrono::milliseconds(1000), size_t{4} << 20));
-    if (batches.empty()) break;
-    for (const event_log::FetchedBatch& batch : batches) {
+                                                                   *until_us - ReplayFilter::kWindowUs}}));
+  for (int64_t at = 0; at < counted.end_offset;) {
+    const auto batches = reader->Poll(kReplayReadTimeout, size_t{4} << 20);
+    if (IsLostRange(batches.status())) continue;
+    NARU_RETURN_IF_ERROR(batches.status());
+    if (batches->empty()) {
+      // With half a window an event that the log holds twice would count twice.
+      return MakeError(absl::StatusCode::kUnavailable, "EVENTS_NOT_READ",
+                       "the ten minutes before the position could not be read back");
+    }
+    for (const event_log::FetchedBatch& batch : *batches) {
       for (const event_log::FetchedRecord& record : batch.records) {
         event::EventView event;
         if (record.offset >= next_offset_ || record.tombstone || !event::ParseStoredEvent(record.value, &event))

@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/event/utf8.h"
+#include "common/event_log/last_record.h"
 #include "common/status/status.h"
 #include "naru/ingest/v1/ingest.pb.h"
-#include "services/ingest/last_record.h"
 
 namespace naru::ingest {
 namespace {
@@ -49,7 +49,7 @@ absl::Status DeadLetters::Scan(event_log::ReadPosition from,
   if (topic.partitions[0].start_offset >= end) return absl::OkStatus();
   if (from.kind == event_log::ReadPosition::Kind::kTime) {
     NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> last_us,
-                          LastRecordTime(log_, event_log::kDeadLetterTopic, topic.partitions[0]));
+                          event_log::LastRecordTime(log_, event_log::kDeadLetterTopic, topic.partitions[0]));
     if (!last_us.has_value() || *last_us < from.value) return absl::OkStatus();
   }
   NARU_ASSIGN_OR_RETURN(std::unique_ptr<event_log::Reader> reader,

@@ -6,11 +6,11 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "common/event_log/last_record.h"
 #include "common/status/status.h"
 #include "common/sync/mutex.h"
 #include "naru/catalog/v1/resources.pb.h"
 #include "naru/ingest/v1/ingest.pb.h"
-#include "services/ingest/last_record.h"
 
 namespace naru::ingest {
 namespace {
@@ -171,7 +171,8 @@ absl::Status EventScan::State::CloseFinished(const std::vector<ReadPosition>& fr
     bool finished = info.start_offset >= info.end_offset;
     if (p.kind == ReadPosition::Kind::kOffset) finished |= p.value >= info.end_offset;
     if (p.kind == ReadPosition::Kind::kTime && !finished) {
-      NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> last_us, LastRecordTime(log, event_log::kEventsTopic, info));
+      NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> last_us,
+                            event_log::LastRecordTime(log, event_log::kEventsTopic, info));
       finished = !last_us.has_value() || *last_us < p.value;
     }
     if (finished) open->erase(p.partition);

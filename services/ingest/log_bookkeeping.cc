@@ -14,9 +14,9 @@
 #include "absl/strings/str_split.h"
 #include "common/event/event_view.h"
 #include "common/event/wire.h"
+#include "common/event_log/last_record.h"
 #include "common/log/log.h"
 #include "common/status/status.h"
-#include "services/ingest/last_record.h"
 
 namespace naru::ingest {
 namespace {
@@ -193,7 +193,8 @@ absl::Status LogBookkeeping::FollowEvents() {
       position.value = std::min(counted, sealed->second);
     } else if (counted > 0) {
       // One window is read back for the ids, and whatever is not counted yet, which is no older than a snapshot.
-      NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> last_us, LastRecordTime(log_, event_log::kEventsTopic, info));
+      NARU_ASSIGN_OR_RETURN(const std::optional<int64_t> last_us,
+                            event_log::LastRecordTime(log_, event_log::kEventsTopic, info));
       if (last_us.has_value() && *last_us >= ids_since_us_) {
         position = {info.partition, ReadPosition::Kind::kTime, ids_since_us_};
       }

@@ -26,7 +26,7 @@ constexpr char kLedgerSchema[] = "naru.ingest.v1.LedgerEntry";
 constexpr int kMaxAppendAttempts = 5000;  // of a batch that the log has no room for, 2 ms apart
 
 bool IsNoRoom(const absl::Status& status) {
-  return absl::IsResourceExhausted(status) && GetErrorDetails(status).reason == "TOO_MUCH_IN_FLIGHT";
+  return absl::IsResourceExhausted(status) && GetErrorDetails(status).reason == event_log::kTooMuchInFlight;
 }
 
 }  // namespace
