@@ -99,13 +99,23 @@ class ScalarWalk {
     const Position from = raw_;
     Step();
     const char kind = Peek();
-    if (kind == '\n') {  // the line goes on
-      while (at_ < text_.size() && absl::ascii_isspace(Peek())) Step();
+    if (kind == '\n') {  // the line goes on; blank lines after it count
+      Step();
+      SkipBlanks();
+      while (Peek() == '\n') {
+        if (Emit(true, raw_)) return true;
+        Step();
+        SkipBlanks();
+      }
       return false;
     }
     const int digits = kind == 'x' ? 2 : kind == 'u' ? 4 : kind == 'U' ? 8 : 0;
     for (int i = 0; i <= digits && at_ < text_.size(); ++i) Step();
     return Emit(kind == 'n', from);
+  }
+
+  void SkipBlanks() {
+    while (at_ < text_.size() && absl::ascii_isblank(Peek())) Step();
   }
 
   /// The number of spaces that a line begins with; nothing for a blank line.

@@ -120,7 +120,7 @@ TEST(ResourceFile, ProblemsInsideExpressionsNameTheirPlaceInTheFile) {
   ASSERT_EQ(set.problems.size(), 2u);
   EXPECT_EQ(set.problems[0].ToString(), "a.yaml:9:5: spec.filter: `datta` is not known; did you mean `data`?");
   EXPECT_EQ(set.problems[1].ToString(),
-            "a.yaml:10:45: spec.dimensions[0].expr: `+` does not take string and int; write the "
+            "a.yaml:10:44: spec.dimensions[0].expr: `+` does not take string and int; write the "
             "literal as the field is, or convert with string() or double()");
 }
 

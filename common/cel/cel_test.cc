@@ -326,7 +326,10 @@ TEST(Cel, CompileErrorsSayWhereAndWhatWouldBeRight) {
       {"type.startswith('a')", "line 1, column 6: there is no function `startswith`; did you mean `startsWith`?"},
       {"type.startsWith(1)",
        "line 1, column 6: `startsWith` is written string.startsWith(string), not with (string, int)"},
-      {"type == 3", "line 1, column 6: `==` does not take string and int"},
+      {"type == 3",
+       "line 1, column 6: `==` does not take string and int; write the literal as the field is, or convert with "
+       "string() or "
+       "double()"},
       {"(1 + 2", "line 1, column 7: the expression ends where `)` was expected"},
       {"'abc", "line 1, column 1: the string has no closing quote"},
       {"'a\\q'", "line 1, column 3: `\\q` is not an escape; for a backslash write \\\\, or r\"...\""},

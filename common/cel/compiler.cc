@@ -161,7 +161,7 @@ class Compiler {
     std::vector<std::string> names(std::begin(kAttributeNames), std::end(kAttributeNames));
     names.push_back("data");
     if (environment_->slot_by_name.contains(ast.text) ||
-        (options_.data_types != nullptr && DataType({ast.text}, nullptr).has_value())) {
+        DataType({ast.text}, nullptr).value_or(StaticType::kDynamic) != StaticType::kDynamic) {
       return Fail(ast, absl::StrCat("`", ast.text, "` is a field of data: write data.", ast.text));
     }
     const std::string near = Nearest(ast.text, names);

@@ -210,10 +210,10 @@ void MalformedInput::Mutate(std::string* bytes) {
         bytes->resize(at);
         break;
       case 5:
-        bytes->insert(at, OneOf(kLinePieces));
+        bytes->insert(at, std::string(OneOf(kLinePieces)));
         break;
       default:
-        bytes->replace(at, length, OneOf(kLinePieces));
+        bytes->replace(at, length, std::string(OneOf(kLinePieces)));
         break;
     }
   }
