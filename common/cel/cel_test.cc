@@ -316,6 +316,44 @@ TEST(Cel, TimesInZones) {
   });
 }
 
+TEST(Cel, TruncationFollowsTheCalendarWhereDaysAreShortAndLong) {
+  // New York: 2022-03-13 has 23 hours (2:00 is skipped), 2022-11-06 has 25 (1:00 comes twice).
+  ExpectAll({
+      {"timestamp('2022-03-13T12:00:00Z').truncate('day', 'America/New_York')", "2022-03-13T05:00:00Z"},
+      {"timestamp('2022-03-14T03:59:59Z').truncate('day', 'America/New_York')", "2022-03-13T05:00:00Z"},
+      {"timestamp('2022-03-14T04:00:00Z').truncate('day', 'America/New_York')", "2022-03-14T04:00:00Z"},
+      {"timestamp('2022-11-07T04:59:59Z').truncate('day', 'America/New_York')", "2022-11-06T04:00:00Z"},
+      {"timestamp('2022-11-07T05:00:00Z').truncate('day', 'America/New_York')", "2022-11-07T05:00:00Z"},
+      {"timestamp('2022-11-06T12:00:00Z').truncate('week', 'America/New_York')", "2022-10-31T04:00:00Z"},
+      {"timestamp('2022-11-07T12:00:00Z').truncate('week', 'America/New_York')", "2022-11-07T05:00:00Z"},
+      {"timestamp('2022-11-30T23:00:00Z').truncate('month', 'America/New_York')", "2022-11-01T04:00:00Z"},
+      {"timestamp('2022-03-13T07:30:30Z').truncate('hour', 'America/New_York')", "2022-03-13T07:00:00Z"},
+      {"timestamp('2022-11-01T00:10:40Z').truncate('minute', '+05:45')", "2022-11-01T00:10:00Z"},
+      {"timestamp('2022-11-01T00:10:40Z').truncate('hour', '+05:45')", "2022-10-31T23:15:00Z"},
+      {"timestamp('1969-12-31T23:59:59Z').truncate('minute')", "1969-12-31T23:59:00Z"},
+      // Cairo's clocks go forward at midnight: the day begins at one.
+      {"timestamp('2023-04-28T12:00:00Z').truncate('day', 'Africa/Cairo')", "2023-04-27T22:00:00Z"},
+  });
+}
+
+TEST(Cel, Durations) {
+  ExpectAll({
+      {"duration('90m').getHours()", "1"},
+      {"duration('90m').getMinutes()", "90"},
+      {"duration('-1.5s').getMilliseconds()", "-500"},
+      {"duration('1h30m') == duration('90m')", "true"},
+      {"duration('1h') - duration('90m')", "-1800s"},
+      {"duration('1h') < duration('61m')", "true"},
+      {"string(duration('1.5s'))", "\"1.5s\""},
+      {"time - duration('1h') < time", "true"},
+      {"duration('1h') * 2", "line 1, column 16: `*` does not take duration and int"},
+      {"duration('1h').getHours('UTC')",
+       "line 1, column 16: `getHours` is written timestamp|duration.getHours() or timestamp.getHours(string), not with "
+       "(duration, string)"},
+      {"duration('soon')", "error: cannot be converted: duration"},
+  });
+}
+
 TEST(Cel, CompileErrorsSayWhereAndWhatWouldBeRight) {
   ExpectAll({
       {"", "line 1, column 1: the expression is empty"},

@@ -383,7 +383,11 @@ absl::Status Inferrer::MakeTypes() {
   event::v1::Event event;
   reading.event = [&](absl::string_view bytes) {
     if (!event.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return;
-    if (result_.events.size() < static_cast<size_t>(options_.shown_events)) result_.events.push_back(EventJson(event));
+    if (result_.events.size() < static_cast<size_t>(options_.shown_events)) {
+      event::v1::Event shown = event;
+      if (!format_.event().has_id()) shown.clear_id();  // an import makes ids of its lines
+      result_.events.push_back(EventJson(shown));
+    }
     auto& [count, fields] = by_type_[event.type()];
     ++count;
     AddObject(event.data(), &fields);

@@ -176,19 +176,25 @@ bool GuessJsonColumn(const std::vector<absl::string_view>& lines, char delimiter
 }
 
 /// Rows of the most common width; empty: too few lines have it.
-std::vector<std::vector<std::string>> SplitRows(const std::vector<absl::string_view>& lines, char delimiter) {
+std::vector<std::vector<std::string>> SplitRows(absl::string_view text, char delimiter) {
   std::vector<std::vector<std::string>> rows;
   std::map<size_t, size_t> widths;
-  for (absl::string_view line : lines) {
+  auto splitter = input_format::RecordSplitter::ForCsv(delimiter);
+  input_format::RecordSplitter::Record record;
+  size_t lines = 0;
+  while (lines < kSampleLines && splitter.Next(text, true, &record)) {
+    text.remove_prefix(record.size);
+    if (record.text.find_first_not_of(" \t") == absl::string_view::npos) continue;
+    ++lines;
     Columns columns;
     input_format::LineRejection rejection;
-    if (!input_format::SplitCsv(line, delimiter, &columns, &rejection)) continue;
+    if (!input_format::SplitCsv(record.text, delimiter, &columns, &rejection)) continue;
     rows.emplace_back();
     for (const auto& column : columns.values) rows.back().emplace_back(column.text);
     ++widths[rows.back().size()];
   }
   for (const auto& [width, count] : widths) {
-    if (width < 2 || !Most(count, lines.size())) continue;
+    if (width < 2 || !Most(count, lines)) continue;
     rows.erase(std::remove_if(rows.begin(), rows.end(), [w = width](const auto& row) { return row.size() != w; }),
                rows.end());
     return rows;
@@ -196,10 +202,10 @@ std::vector<std::vector<std::string>> SplitRows(const std::vector<absl::string_v
   return {};
 }
 
-bool GuessCsv(const std::vector<absl::string_view>& lines, InputFormat* format) {
+bool GuessCsv(absl::string_view text, InputFormat* format) {
   size_t widest = 1;
   for (const char delimiter : {',', '\t', ';', '|'}) {
-    const auto rows = SplitRows(lines, delimiter);
+    const auto rows = SplitRows(text, delimiter);
     if (rows.empty() || rows[0].size() <= widest) continue;
     widest = rows[0].size();
     *format = Skeleton("csv");
@@ -218,7 +224,8 @@ bool GuessCsv(const std::vector<absl::string_view>& lines, InputFormat* format) 
 
 absl::StatusOr<InputFormat> GuessParser(absl::string_view text) {
   bool undecided = false;
-  const std::vector<absl::string_view> lines = SampleLines(input_format::SkipByteOrderMark(text, true, &undecided));
+  text = input_format::SkipByteOrderMark(text, true, &undecided);
+  const std::vector<absl::string_view> lines = SampleLines(text);
   if (lines.empty()) {
     return MakeError(absl::StatusCode::kInvalidArgument, "EMPTY_FILE", "the file has no lines to look at");
   }
@@ -227,7 +234,7 @@ absl::StatusOr<InputFormat> GuessParser(absl::string_view text) {
   for (const char delimiter : {'|', '\t', ';', ','}) {
     if (GuessJsonColumn(lines, delimiter, &format)) return format;
   }
-  if (GuessCsv(lines, &format)) return format;
+  if (GuessCsv(text, &format)) return format;
   const bool document = lines[0] == "[" || lines[0] == "{" || absl::StartsWith(lines[0], "[{");
   return MakeError(absl::StatusCode::kInvalidArgument, "FORMAT_UNKNOWN",
                    document
