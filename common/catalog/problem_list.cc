@@ -75,11 +75,9 @@ bool ProblemList::CheckPath(const std::string& field, absl::string_view path) {
   return true;
 }
 
-cel::Program ProblemList::CheckExpression(const std::string& field, absl::string_view source, bool filter,
-                                          cel::Environment* environment) {
+cel::Program ProblemList::CheckExpression(const std::string& field, absl::string_view source,
+                                          cel::Environment* environment, const cel::CompileOptions& options) {
   if (source.empty()) return {};
-  cel::CompileOptions options;
-  options.filter = filter;
   auto program = environment->Compile(source, options);
   if (program.ok()) return *std::move(program);
   Add(field, std::string(program.status().message()));

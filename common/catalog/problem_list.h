@@ -36,8 +36,13 @@ class ProblemList {
   /// A path: names joined by dots. False when it is wrong.
   bool CheckPath(const std::string& field, absl::string_view path);
   /// Compiles an expression; an empty one is not compiled and gives an invalid program.
+  cel::Program CheckExpression(const std::string& field, absl::string_view source, cel::Environment* environment,
+                               const cel::CompileOptions& options);
+  /// The same, checked against no event types.
   cel::Program CheckExpression(const std::string& field, absl::string_view source, bool filter,
-                               cel::Environment* environment);
+                               cel::Environment* environment) {
+    return CheckExpression(field, source, environment, cel::CompileOptions{.filter = filter});
+  }
 
  private:
   std::vector<FieldViolation> violations_;

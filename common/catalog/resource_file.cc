@@ -1,5 +1,7 @@
 #include "common/catalog/resource_file.h"
 
+#include <re2/re2.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -13,6 +15,7 @@
 #include "absl/strings/strip.h"
 #include "common/catalog/apply_plan.h"
 #include "common/catalog/resource_reader.h"
+#include "common/catalog/scalar_place.h"
 #include "common/catalog/snapshot.h"
 #include "common/catalog/yaml_tree.h"
 #include "naru/catalog/v1/catalog.pb.h"
@@ -87,6 +90,21 @@ const Position* NearestPosition(const LoadedResource& loaded, std::string path) 
   return nullptr;
 }
 
+// A problem inside an expression names the line and column of the expression's text: in the file that is another place.
+void MoveIntoText(const LoadedResource& loaded, FileProblem* problem) {
+  static const LazyRE2 kPlace = {"(?s)line (\\d+), column (\\d+): (.*)"};
+  int line = 0;
+  int column = 0;
+  std::string rest;
+  const auto text = loaded.texts.find(problem->field);
+  if (text == loaded.texts.end() || loaded.document == nullptr) return;
+  if (!RE2::FullMatch(problem->message, *kPlace, &line, &column, &rest)) return;
+  const auto place = PlaceInScalar(*loaded.document, loaded.first_line, text->second, line, column);
+  if (!place.has_value()) return;
+  problem->position = *place;
+  problem->message = rest;
+}
+
 // A resource that is defined again is a problem and is left out.
 void RemoveTwins(ResourceSet* set) {
   std::map<std::string, std::string> first;
@@ -146,6 +164,7 @@ FileProblem ResourceSet::Locate(const FieldViolation& violation) const {
   problem.field = std::string(rest);
   const Position* position = NearestPosition(loaded, problem.field);
   problem.position = position == nullptr ? loaded.position : *position;
+  MoveIntoText(loaded, &problem);
   return problem;
 }
 
@@ -170,6 +189,8 @@ ResourceSet LoadText(absl::string_view file, absl::string_view text) {
     }
     if (tree.root < 0 || tree.at(tree.root).kind == YamlNode::Kind::kNull) continue;
     LoadedResource loaded;
+    loaded.document = std::make_shared<const std::string>(document.text);
+    loaded.first_line = document.first_line;
     // What has problems is left out: the others are still checked, so that one run shows as much as possible.
     if (ReadResource(tree, file, &loaded, &set.problems)) set.resources.push_back(std::move(loaded));
   }
@@ -194,14 +215,16 @@ ResourceSet LoadPaths(const std::vector<std::string>& paths) {
   return set;
 }
 
-void CheckOffline(const TestRunners* runners, ResourceSet* set) {
+void CheckAgainst(const Snapshot& snapshot, const TestRunners* runners, ResourceSet* set) {
   std::vector<v1::Resource> resources = set->Resources();
-  for (v1::Resource& resource : resources) resource.mutable_metadata()->clear_etag();  // nothing to compare it with
-  const auto plan = PlanApply(Snapshot(), resources, runners, 0);
+  for (v1::Resource& resource : resources) resource.mutable_metadata()->clear_etag();
+  const auto plan = PlanApply(snapshot, resources, runners, 0);
   if (plan.ok()) return;
   const std::vector<FieldViolation> violations = GetErrorDetails(plan.status()).violations;
   for (const FieldViolation& violation : violations) set->problems.push_back(set->Locate(violation));
   if (violations.empty()) set->problems.push_back(WholeFile("", std::string(plan.status().message())));
 }
+
+void CheckOffline(const TestRunners* runners, ResourceSet* set) { CheckAgainst(Snapshot(), runners, set); }
 
 }  // namespace naru::catalog

@@ -23,6 +23,8 @@ class Resource;
 
 namespace naru::catalog {
 
+class Snapshot;
+
 /// Limits of what is read. Beyond them is a problem, not a crash.
 inline constexpr size_t kMaxDocumentBytes = 1 << 20;
 inline constexpr size_t kMaxFileBytes = 64 << 20;
@@ -51,8 +53,11 @@ struct FileProblem {
 struct LoadedResource {
   std::shared_ptr<const v1::Resource> resource;
   std::string file;
-  Position position;                          ///< of its first line
-  std::map<std::string, Position> positions;  ///< of each field, by path: `spec.window.size`
+  Position position;                            ///< of its first line
+  std::map<std::string, Position> positions;    ///< of each field, by path: `spec.window.size`
+  std::map<std::string, Position> texts;        ///< of the values of fields that hold text, by the same paths
+  std::shared_ptr<const std::string> document;  ///< as it is written
+  int first_line = 1;                           ///< of the document, in the file
 };
 
 /// What was read. `problems` is in the order of the files.
@@ -63,7 +68,8 @@ struct ResourceSet {
   /// Copies, in the order of the files.
   std::vector<v1::Resource> Resources() const;
   /// Where the field of a violation is: `resources[3].spec.window.size` as CatalogWriter and the service report it. The
-  /// nearest enclosing field that is written in the file.
+  /// nearest enclosing field that is written in the file; a place inside an expression (`line 1, column 9: ...`)
+  /// becomes its place in the file.
   FileProblem Locate(const FieldViolation& violation) const;
   /// Everything of `other` after what is here.
   void Append(ResourceSet other);
@@ -79,8 +85,10 @@ ResourceSet LoadPath(const std::string& path);
 /// Reads several paths; a resource that is given twice is a problem that names both places.
 ResourceSet LoadPaths(const std::vector<std::string>& paths);
 
-/// Validates all of `set` together, without a server: resources it refers to must be in it or built in. Runs the tests
-/// with `runners` unless null. Adds what is wrong to `set->problems`.
+/// Validates all of `set` together and against what `snapshot` holds, compiles and runs the tests with `runners` unless
+/// null, as a CatalogWriter does before it writes. Adds what is wrong to `set->problems`. Etags are not compared.
+void CheckAgainst(const Snapshot& snapshot, const TestRunners* runners, ResourceSet* set);
+/// The same without a server: resources that are referred to must be in the set or built in.
 void CheckOffline(const TestRunners* runners, ResourceSet* set);
 
 /// One document (without `---`), which LoadText reads back to an equal resource. What the catalog sets (version, etag,

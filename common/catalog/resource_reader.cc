@@ -322,6 +322,7 @@ void Reader::ReadScalar(const YamlNode& node, const std::string& path, const Fie
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
       if (!ParseText(node, path, &text)) return;
+      loaded_->texts[path] = node.position;
       add ? reflection->AddString(message, field, text) : reflection->SetString(message, field, text);
       return;
     case FieldDescriptor::CPPTYPE_BOOL:

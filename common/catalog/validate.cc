@@ -59,7 +59,7 @@ void CheckSpec(const v1::Resource& resource, const ResourceLookup& lookup, Probl
     case v1::Resource::kInputFormat:
       return ValidateInputFormat(resource.input_format(), problems);
     case v1::Resource::kMetric:
-      return ValidateMetric(resource.metric(), problems);
+      return ValidateMetric(resource.metric(), lookup, problems);
     case v1::Resource::kSource:
       return ValidateSource(resource.source(), lookup, problems);
     case v1::Resource::SPEC_NOT_SET:

@@ -1,5 +1,6 @@
 #include <string>
 
+#include "common/catalog/event_type_fields.h"
 #include "common/catalog/validate_kinds.h"
 #include "common/event/schema.h"
 #include "naru/catalog/v1/resources.pb.h"
@@ -19,7 +20,8 @@ void ValidateEventType(const v1::EventType& type, ProblemList* problems) {
                           std::chrono::hours(24 * 7));
   problems->CheckDuration("spec.retention", type.retention(), std::chrono::seconds(1), kMaxDuration);
   cel::Environment environment = cel::Environment::ForEvents();
-  problems->CheckExpression("spec.exclude", type.exclude(), true, &environment);
+  const OwnFields fields(type);
+  problems->CheckExpression("spec.exclude", type.exclude(), &environment, {.filter = true, .data_types = &fields});
 }
 
 }  // namespace naru::catalog

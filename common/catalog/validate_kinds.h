@@ -16,7 +16,7 @@ namespace naru::catalog {
 
 void ValidateEventType(const v1::EventType& type, ProblemList* problems);
 void ValidateInputFormat(const v1::InputFormat& format, ProblemList* problems);
-void ValidateMetric(const v1::Metric& metric, ProblemList* problems);
+void ValidateMetric(const v1::Metric& metric, const ResourceLookup& lookup, ProblemList* problems);
 void ValidateWindow(const v1::Window& window, ProblemList* problems);
 void ValidateSource(const v1::Source& source, const ResourceLookup& lookup, ProblemList* problems);
 

@@ -1,10 +1,15 @@
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/catalog/event_type_fields.h"
 #include "common/catalog/nearest.h"
 #include "common/catalog/validate_kinds.h"
 #include "common/clock/rfc3339.h"
@@ -40,14 +45,18 @@ bool IsNeverANumber(const cel::Program& program) {
   }
 }
 
+/// Event types that an expression can see, sorted; absent: any.
+using EventTypes = std::optional<std::vector<std::string>>;
+
 class MetricChecker {
  public:
-  MetricChecker(const v1::Metric& metric, ProblemList* problems) : metric_(metric), problems_(*problems) {}
+  MetricChecker(const v1::Metric& metric, const ResourceLookup& lookup, ProblemList* problems)
+      : metric_(metric), fields_(lookup), problems_(*problems) {}
 
   void Check() {
     CheckSettings();
     ValidateWindow(metric_.window(), &problems_);
-    problems_.CheckExpression("spec.filter", metric_.filter(), true, &environment_);
+    types_ = CheckFilter("spec.filter", metric_.filter(), std::nullopt);
     if (metric_.dimensions_size() > kMaxDimensions) {
       problems_.Add("spec.dimensions", absl::StrCat("at most ", kMaxDimensions, " are allowed"));
     }
@@ -65,14 +74,19 @@ class MetricChecker {
   void CheckName(const std::string& field, const std::string& name);
   void CheckDimension(int i);
   void CheckMeasure(int i);
-  void CheckExpr(const v1::Measure& measure, const std::string& field);
+  /// Returns the event types that the filter leaves of `types`.
+  EventTypes CheckFilter(const std::string& field, const std::string& source, const EventTypes& types);
+  cel::Program CheckValue(const std::string& field, const std::string& source, const EventTypes& types);
+  void CheckExpr(const v1::Measure& measure, const std::string& field, const EventTypes& types);
   void CheckRatio(const v1::Measure& measure, const std::string& field);
   void CheckNumbers(const v1::Measure& measure, const std::string& field);
   void CheckBounds(const v1::Measure& measure, const std::string& field);
 
   const v1::Metric& metric_;
+  const EventTypeFields fields_;
   ProblemList& problems_;
   cel::Environment environment_ = cel::Environment::ForEvents();
+  EventTypes types_;  ///< that the metric's filter takes
   std::set<std::string> names_;
   std::map<std::string, const v1::Measure*> measures_;
 };
@@ -107,11 +121,35 @@ void MetricChecker::CheckName(const std::string& field, const std::string& name)
   }
 }
 
+EventTypes MetricChecker::CheckFilter(const std::string& field, const std::string& source, const EventTypes& types) {
+  const cel::Program filter =
+      problems_.CheckExpression(field, source, &environment_, {.filter = true, .data_types = &fields_, .types = types});
+  if (!filter.valid() || !filter.event_types().has_value()) return types;
+  if (!types.has_value()) return filter.event_types();
+  EventTypes both(std::in_place);
+  std::set_intersection(types->begin(), types->end(), filter.event_types()->begin(), filter.event_types()->end(),
+                        std::back_inserter(*both));
+  return both;
+}
+
+cel::Program MetricChecker::CheckValue(const std::string& field, const std::string& source, const EventTypes& types) {
+  return problems_.CheckExpression(field, source, &environment_, {.data_types = &fields_, .types = types});
+}
+
 void MetricChecker::CheckDimension(int i) {
   const v1::Dimension& dimension = metric_.dimensions(i);
   const std::string field = absl::StrCat("spec.dimensions[", i, "]");
   CheckName(absl::StrCat(field, ".name"), dimension.name());
-  problems_.CheckExpression(absl::StrCat(field, ".expr"), dimension.expr(), false, &environment_);
+  if (!dimension.expr().empty()) {
+    CheckValue(absl::StrCat(field, ".expr"), dimension.expr(), types_);
+    return;
+  }
+  // The default is written nowhere, so its problem has no place in a line.
+  cel::StaticType type;
+  std::string problem;
+  if (types_.has_value() && !fields_.Find({dimension.name()}, &*types_, &type, &problem)) {
+    problems_.Add(absl::StrCat(field, ".name"), absl::StrCat(problem, "; without `expr` a dimension is data.<name>"));
+  }
 }
 
 void MetricChecker::CheckMeasure(int i) {
@@ -122,18 +160,19 @@ void MetricChecker::CheckMeasure(int i) {
                       {"count", "sum", "min", "max", "avg", "variance", "stddev", "first", "last", "count_distinct",
                        "percentile", "top_k", "ratio", "histogram"},
                       true);
-  CheckExpr(measure, field);
-  CheckRatio(measure, field);
-  CheckNumbers(measure, field);
-  CheckBounds(measure, field);
+  EventTypes types = types_;
   if (measure.agg() == "ratio" && !measure.filter().empty()) {
     problems_.Add(absl::StrCat(field, ".filter"), "a ratio has none; its two measures may have one each");
   } else {
-    problems_.CheckExpression(absl::StrCat(field, ".filter"), measure.filter(), true, &environment_);
+    types = CheckFilter(absl::StrCat(field, ".filter"), measure.filter(), types_);
   }
+  CheckExpr(measure, field, types);
+  CheckRatio(measure, field);
+  CheckNumbers(measure, field);
+  CheckBounds(measure, field);
 }
 
-void MetricChecker::CheckExpr(const v1::Measure& measure, const std::string& field) {
+void MetricChecker::CheckExpr(const v1::Measure& measure, const std::string& field, const EventTypes& types) {
   static const std::set<std::string> kNumeric = {"sum", "avg", "variance", "stddev", "percentile", "histogram"};
   const std::string expr = absl::StrCat(field, ".expr");
   if (measure.agg() == "count" || measure.agg() == "ratio") {
@@ -147,7 +186,7 @@ void MetricChecker::CheckExpr(const v1::Measure& measure, const std::string& fie
     problems_.Add(expr, absl::StrCat("missing; ", measure.agg(), " needs an expression like data.", measure.name()));
     return;
   }
-  const cel::Program program = problems_.CheckExpression(expr, measure.expr(), false, &environment_);
+  const cel::Program program = CheckValue(expr, measure.expr(), types);
   if (kNumeric.count(measure.agg()) != 0 && IsNeverANumber(program)) {
     problems_.Add(expr, absl::StrCat("is never a number, which ", measure.agg(), " needs"));
   }
@@ -204,6 +243,8 @@ void MetricChecker::CheckBounds(const v1::Measure& measure, const std::string& f
 
 }  // namespace
 
-void ValidateMetric(const v1::Metric& metric, ProblemList* problems) { MetricChecker(metric, problems).Check(); }
+void ValidateMetric(const v1::Metric& metric, const ResourceLookup& lookup, ProblemList* problems) {
+  MetricChecker(metric, lookup, problems).Check();
+}
 
 }  // namespace naru::catalog

@@ -54,6 +54,82 @@ std::string MeasureProblems(const std::string& measures) {
   return MetricProblems("", "{type: tumbling, size: 1h}", measures);
 }
 
+// A metric with a filter, a dimension and a measure, checked against three event types.
+std::string TypedProblems(const std::string& spec) {
+  std::vector<v1::Resource> types;
+  for (const char* text :
+       {"{required: [name], properties: {name: {type: string}, age: {type: integer}, at: {type: timestamp}, tags: "
+        "{type: array}, "
+        "place: {type: object, properties: {city: {type: string}}}, free: {type: object}}}\nunknown_fields: reject",
+        "{properties: {name: {type: number}, other: {type: boolean}}}\nunknown_fields: drop",
+        "{properties: {name: {type: string}}}"}) {
+    types.push_back(Make("EventType", absl::StrCat("schema: ", text)));
+  }
+  const ResourceLookup lookup = [&](absl::string_view kind, absl::string_view name) -> const v1::Resource* {
+    if (kind != "EventType" || name.size() != 1 || name[0] < 'A' || name[0] > 'C') return nullptr;
+    return &types[name[0] - 'A'];
+  };
+  const v1::Resource metric = Make("Metric", absl::StrCat("window: {type: tumbling, size: 1h}\n", spec));
+  return Join(Validate(metric, lookup));
+}
+std::string FilterProblems(const std::string& filter) {
+  return TypedProblems(absl::StrCat("measures: [{name: n, agg: count}]\nfilter: |-\n  ", filter));
+}
+
+TEST(Validate, ChecksExpressionsAgainstTheTypesThatTheirFiltersSelect) {
+  EXPECT_EQ(FilterProblems("type == 'A' && data.age > 3 && data.place.city == 'x' && data.free.any == 1"), "");
+  EXPECT_EQ(
+      FilterProblems("type == 'A' && data.agee > 3"),
+      "spec.filter: line 1, column 21: there is no field data.agee in A, which keeps no other fields; did you mean "
+      "\"age\"?");
+  EXPECT_THAT(FilterProblems("type == 'A' && data.place.ctiy == 'x'"), HasSubstr("data.place.ctiy in A"));
+  EXPECT_THAT(FilterProblems("type == 'A' && data.place.ctiy == 'x'"), HasSubstr("did you mean \"city\"?"));
+  EXPECT_THAT(FilterProblems("type == 'A' && data.name == 3"),
+              HasSubstr("`==` does not take string data.name and int"));
+  EXPECT_THAT(FilterProblems("type == 'A' && data.at > time"), HasSubstr("convert the text with timestamp()"));
+  EXPECT_THAT(FilterProblems("type == 'A' && data.tags.startsWith('a')"), HasSubstr("not with (list, string)"));
+  EXPECT_THAT(FilterProblems("type == 'A' && data.place == 'x'"), HasSubstr("map data.place and string"));
+  EXPECT_THAT(FilterProblems("type == 'B' && data.gone"), HasSubstr("no field data.gone in B"));
+  // What types say differently, or do not say, is known when events come.
+  EXPECT_EQ(FilterProblems("type in ['A', 'B'] && data.name == 3 && data.age == 'x'"),
+            "spec.filter: line 1, column 50: `==` does not take number data.age and string; write the literal as the "
+            "field is, "
+            "or convert with string() or double()");
+  EXPECT_EQ(FilterProblems("type in ['A', 'B'] && data.name == 3"), "");
+  EXPECT_THAT(FilterProblems("type in ['A', 'B'] && data.gone"), HasSubstr("no field data.gone in A, B"));
+  EXPECT_EQ(FilterProblems("type in ['A', 'C'] && data.gone"), "");
+  EXPECT_EQ(FilterProblems("type == 'C' && data.gone && data.name == 'x'"), "");
+  EXPECT_EQ(FilterProblems("type in ['A', 'unregistered'] && data.gone"), "");
+  EXPECT_EQ(FilterProblems("data.gone"), "");
+}
+
+TEST(Validate, MeasuresAndDimensionsAreCheckedAgainstWhatTheirFiltersLeave) {
+  const auto problems = [](const std::string& more) {
+    return TypedProblems(absl::StrCat("filter: type in [\"A\", \"B\"]\n", more));
+  };
+  EXPECT_EQ(problems("measures: [{name: n, agg: sum, expr: data.name, filter: type == \"B\"}]"), "");
+  EXPECT_EQ(problems("measures: [{name: n, agg: sum, expr: data.name, filter: type == \"A\"}]"),
+            "spec.measures[0].expr: is never a number, which sum needs");
+  EXPECT_THAT(problems("measures: [{name: n, agg: sum, expr: data.age, filter: 'type == \"B\"'}]"),
+              HasSubstr("spec.measures[0].expr: line 1, column 6: there is no field data.age in B"));
+  EXPECT_THAT(problems("measures: [{name: n, agg: count, filter: 'data.none'}]"),
+              HasSubstr("spec.measures[0].filter: line 1, column 6: there is no field data.none in A, B"));
+  EXPECT_THAT(problems("dimensions: [{name: d, expr: data.none}]\nmeasures: [{name: n, agg: count}]"),
+              HasSubstr("spec.dimensions[0].expr: line 1, column 6: there is no field data.none in A, B"));
+  EXPECT_THAT(problems("dimensions: [{name: none}]\nmeasures: [{name: n, agg: count}]"),
+              HasSubstr("spec.dimensions[0].name: there is no field data.none in A, B"));
+}
+
+TEST(Validate, ExcludeIsCheckedAgainstItsOwnType) {
+  const std::string schema = "schema: {properties: {agent: {type: string}}}\n";
+  EXPECT_EQ(Problems("EventType", schema + "exclude: data.agent.contains(\"bot\") || data.more"), "");
+  EXPECT_THAT(Problems("EventType", schema + "exclude: data.agent > 3"), HasSubstr("string data.agent and int"));
+  EXPECT_THAT(
+      Problems("EventType", schema + "unknown_fields: reject\nexclude: data.agnt == \"x\""),
+      HasSubstr("there is no field data.agnt in this type, which rejects other fields; did you mean \"agent\"?"));
+  EXPECT_EQ(Problems("EventType", schema + "unknown_fields: drop\nexclude: data.more == 1"), "");
+}
+
 TEST(Validate, TakesBuiltInFormats) {
   for (const auto& resource : BuiltinResources()) EXPECT_EQ(Problems(*resource), "") << resource->metadata().name();
 }

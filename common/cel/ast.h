@@ -13,8 +13,24 @@ namespace naru::cel {
 enum class AstKind : uint8_t { kLiteral, kString, kName, kSelect, kIndex, kCall, kList, kOperator };
 
 enum class Op : uint8_t {
-  kNone, kAnd, kOr, kNot, kNegate, kConditional, kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn,
-  kAdd, kSubtract, kMultiply, kDivide, kModulo,
+  kNone,
+  kAnd,
+  kOr,
+  kNot,
+  kNegate,
+  kConditional,
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kIn,
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kModulo,
 };
 
 /// Returns `&&`, `+`, ...

@@ -138,6 +138,7 @@ Value Program::Eval(const Activation& activation) const { return Run(root_, *act
 bool Program::is_constant() const { return root_->is_constant; }
 StaticType Program::result_type() const { return root_->type; }
 const std::string& Program::source() const { return data_->source; }
+const std::optional<std::vector<std::string>>& Program::event_types() const { return data_->event_types; }
 const std::vector<std::string>& Program::data_fields() const { return data_->data_fields; }
 
 Environment::Environment(std::unique_ptr<EnvironmentData> data) : data_(std::move(data)) {}

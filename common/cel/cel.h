@@ -1,5 +1,5 @@
-// Expressions: a documented subset of CEL, the Common Expression Language (README.md lists it). Compiled once, evaluated
-// without allocation for each event.
+// Expressions: a documented subset of CEL, the Common Expression Language (README.md lists it). Compiled once,
+// evaluated without allocation for each event.
 //
 //     cel::Environment environment = cel::Environment::ForEvents();
 //     NARU_ASSIGN_OR_RETURN(cel::Program filter, environment.Compile("type == \"UserLogin\" && data.user_age >= 20"));
@@ -7,14 +7,15 @@
 //     activation.Load(event, received_time_us);          // one walk over the event's data for all programs
 //     if (filter.Matches(activation)) ...
 //
-// The kinds: null, bool, int (64 bits), double, string, timestamp and duration (microseconds), list, and struct (only from
-// event data). Numbers of event data are doubles; unlike CEL's other doubles they also calculate with ints
+// The kinds: null, bool, int (64 bits), double, string, timestamp and duration (microseconds), list, and struct (only
+// from event data). Numbers of event data are doubles; unlike CEL's other doubles they also calculate with ints
 // (data.save_point * 2 is a double). A missing field is an error value; a field that the event's type declares (see
 // DeclareType) but that is absent is null. Absent `subject` and `session` are null.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,17 +34,24 @@ class Activation;
 
 /// Limits of an expression.
 inline constexpr size_t kMaxSourceBytes = 4096;
-inline constexpr int kMaxDepth = 32;                   ///< of parentheses, brackets, calls and conditionals in each other
-inline constexpr size_t kMaxListElements = 1000;       ///< of a list literal
+inline constexpr int kMaxDepth = 32;              ///< of parentheses, brackets, calls and conditionals in each other
+inline constexpr size_t kMaxListElements = 1000;  ///< of a list literal
 inline constexpr size_t kMaxStringBytes = 256 * 1024;  ///< of a computed string
 inline constexpr int64_t kMaxRegexBytes = 1 << 20;     ///< of a compiled regular expression
 
 /// What is known of an expression's result before it runs.
 enum class StaticType : uint8_t {
   kDynamic,  ///< not known: a field of event data
-  kNull, kBool, kInt, kDouble,
-  kNumber,   ///< a number of event data: a double that also calculates with ints
-  kString, kTimestamp, kDuration, kList, kStruct,
+  kNull,
+  kBool,
+  kInt,
+  kDouble,
+  kNumber,  ///< a number of event data: a double that also calculates with ints
+  kString,
+  kTimestamp,
+  kDuration,
+  kList,
+  kStruct,
 };
 
 /// Where and why an expression was refused.
@@ -53,19 +61,25 @@ struct CompileProblem {
   std::string message;  ///< what was wrong and what would be right
 };
 
-/// Tells the compiler what `data` holds, so that an expression is checked against event types. Borrowed while compiling.
+/// Tells the compiler what `data` holds, so that an expression is checked against event types. Borrowed while
+/// compiling.
 class DataTypes {
  public:
   virtual ~DataTypes() = default;
-  /// Type of the field at `path` (`user_age`, `address.city`); false: there is no such field.
-  virtual bool Find(absl::string_view path, StaticType* type) const = 0;
+  /// The kind of the field at `path` below `data` in events of `types` (sorted; null: of any type). False: none of them
+  /// can have it, and `*problem` says what they have.
+  virtual bool Find(const std::vector<std::string>& path, const std::vector<std::string>* types, StaticType* type,
+                    std::string* problem) const = 0;
 };
 
 struct CompileOptions {
   /// The result must be a bool (or not known before it runs).
   bool filter = false;
-  /// Null: any field may be there and hold anything.
+  /// Null: any field may be there and hold anything. Where the expression itself compares `type` with literals, what
+  /// stands beside it is checked against those types only: `type == "A" && data.x > 1`.
   const DataTypes* data_types = nullptr;
+  /// The event types that the expression will see, sorted; absent: any.
+  std::optional<std::vector<std::string>> types;
 };
 
 /// A compiled expression. Cheap to copy; thread-safe; must not outlive its Environment.
@@ -85,6 +99,8 @@ class Program {
   const std::string& source() const;
   /// Fields of `data` that it reads, as paths, sorted: `user_age`, `address.city`.
   const std::vector<std::string>& data_fields() const;
+  /// The event types, sorted, for which it can be true, where comparisons of `type` with literals tell; absent: any.
+  const std::optional<std::vector<std::string>>& event_types() const;
 
  private:
   friend class Environment;
@@ -92,8 +108,8 @@ class Program {
   const Node* root_ = nullptr;
 };
 
-/// The variables that expressions may name, and the fields that all of its programs read. Compiling is not thread-safe and
-/// must not run beside Load or Eval of the same environment; evaluating is, with an Activation a thread. Movable.
+/// The variables that expressions may name, and the fields that all of its programs read. Compiling is not thread-safe
+/// and must not run beside Load or Eval of the same environment; evaluating is, with an Activation a thread. Movable.
 class Environment {
  public:
   /// Variables: id, source, type, subject, session (strings), time, received_time (timestamps), data.
@@ -132,8 +148,8 @@ class Activation {
   Activation(const Activation&) = delete;
   Activation& operator=(const Activation&) = delete;
 
-  /// Takes an event, whose bytes must stay until the next Load: one walk over its data finds the fields that all programs
-  /// read. An event without a time has its received time.
+  /// Takes an event, whose bytes must stay until the next Load: one walk over its data finds the fields that all
+  /// programs read. An event without a time has its received time.
   void Load(const event::EventView& event, int64_t received_time_us);
 
   /// Other environments: forgets all values (each is then an error: no such field).

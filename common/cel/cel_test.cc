@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/cel/time_text.h"
 #include "common/cel/zone_offset.h"
 #include "common/event/event_writer.h"
@@ -113,7 +114,8 @@ TEST(Cel, NumbersOfDataCompareAndCalculateWithInts) {
       {"data.price % 10", "error: no such overload: %"},
       {"data.user_age % 0", "error: divide by zero: %"},
       {"-data.user_age", "-27"},
-      {"double(data.user_age) + 1", "line 1, column 23: `+` does not take double and int; convert one with double() or int()"},
+      {"double(data.user_age) + 1",
+       "line 1, column 23: `+` does not take double and int; convert one with double() or int()"},
       {"double(data.user_age) + 1.0", "28"},
       {"int(data.price) + 1", "11"},
       {"string(data.user_age)", "\"27\""},
@@ -154,7 +156,8 @@ TEST(Cel, LogicAbsorbsErrorsFromBothSides) {
 TEST(Cel, FilterOnNullOrErrorIsFalse) {
   const TestEvent event;
   Environment environment = Environment::ForEvents();
-  for (const char* source : {"data.nothing", "data.missing", "data.nothing == 3", "data.nothing > 3", "session == \"s\""}) {
+  for (const char* source :
+       {"data.nothing", "data.missing", "data.nothing == 3", "data.nothing > 3", "session == \"s\""}) {
     const auto filter = environment.Compile(source, {.filter = true});
     ASSERT_TRUE(filter.ok()) << filter.status();
     Activation activation(&environment);
@@ -272,7 +275,8 @@ TEST(Cel, IntegersOverflowAsErrors) {
       {"-9223372036854775808 / -1", "error: out of range: -"},
       {"-9223372036854775808 % -1", "0"},
       {"--9223372036854775807", "9223372036854775807"},
-      {"9223372036854775808", "line 1, column 1: `9223372036854775808` is too large for an int: at most 9223372036854775807"},
+      {"9223372036854775808",
+       "line 1, column 1: `9223372036854775808` is too large for an int: at most 9223372036854775807"},
       {"7 / 2", "3"},
       {"-7 / 2", "-3"},
       {"-7 % 3", "-1"},
@@ -297,15 +301,56 @@ TEST(Cel, TimesInZones) {
       {"timestamp('2022-11-06T05:30:00Z').truncate('hour', 'America/New_York')", "2022-11-06T05:00:00Z"},
       {"timestamp('2022-11-06T06:30:00Z').truncate('hour', 'America/New_York')", "2022-11-06T06:00:00Z"},
       {"timestamp('2022-11-06T06:30:00Z').truncate('day', 'America/New_York')", "2022-11-06T04:00:00Z"},
-      {"time.truncate('fortnight')", "line 1, column 15: `fortnight` is not a unit: minute, hour, day, week, month or year"},
+      {"time.truncate('fortnight')",
+       "line 1, column 15: `fortnight` is not a unit: minute, hour, day, week, month or year"},
       {"time.getHours('Asia/Soul')",
-       "line 1, column 15: \"Asia/Soul\" is not a time zone; write an IANA name (\"Asia/Seoul\") or an offset (\"+09:00\")"},
+       "line 1, column 15: \"Asia/Soul\" is not a time zone; write an IANA name (\"Asia/Seoul\") or an offset "
+       "(\"+09:00\")"},
       {"time.getHours(data.name)", "line 1, column 20: a time zone must be a literal: \"Asia/Seoul\""},
       {"time.getHours('../passwd') == 1",
-       "line 1, column 15: \"../passwd\" is not a time zone; write an IANA name (\"Asia/Seoul\") or an offset (\"+09:00\")"},
+       "line 1, column 15: \"../passwd\" is not a time zone; write an IANA name (\"Asia/Seoul\") or an offset "
+       "(\"+09:00\")"},
       {"duration('1d')", "error: cannot be converted: duration"},
       {"timestamp('2022-02-29T00:00:00Z')", "error: cannot be converted: timestamp"},
       {"time + duration('250000h') + duration('250000h')", "2079-11-15T08:00:00Z"},
+  });
+}
+
+TEST(Cel, TruncationFollowsTheCalendarWhereDaysAreShortAndLong) {
+  // New York: 2022-03-13 has 23 hours (2:00 is skipped), 2022-11-06 has 25 (1:00 comes twice).
+  ExpectAll({
+      {"timestamp('2022-03-13T12:00:00Z').truncate('day', 'America/New_York')", "2022-03-13T05:00:00Z"},
+      {"timestamp('2022-03-14T03:59:59Z').truncate('day', 'America/New_York')", "2022-03-13T05:00:00Z"},
+      {"timestamp('2022-03-14T04:00:00Z').truncate('day', 'America/New_York')", "2022-03-14T04:00:00Z"},
+      {"timestamp('2022-11-07T04:59:59Z').truncate('day', 'America/New_York')", "2022-11-06T04:00:00Z"},
+      {"timestamp('2022-11-07T05:00:00Z').truncate('day', 'America/New_York')", "2022-11-07T05:00:00Z"},
+      {"timestamp('2022-11-06T12:00:00Z').truncate('week', 'America/New_York')", "2022-10-31T04:00:00Z"},
+      {"timestamp('2022-11-07T12:00:00Z').truncate('week', 'America/New_York')", "2022-11-07T05:00:00Z"},
+      {"timestamp('2022-11-30T23:00:00Z').truncate('month', 'America/New_York')", "2022-11-01T04:00:00Z"},
+      {"timestamp('2022-03-13T07:30:30Z').truncate('hour', 'America/New_York')", "2022-03-13T07:00:00Z"},
+      {"timestamp('2022-11-01T00:10:40Z').truncate('minute', '+05:45')", "2022-11-01T00:10:00Z"},
+      {"timestamp('2022-11-01T00:10:40Z').truncate('hour', '+05:45')", "2022-10-31T23:15:00Z"},
+      {"timestamp('1969-12-31T23:59:59Z').truncate('minute')", "1969-12-31T23:59:00Z"},
+      // Cairo's clocks go forward at midnight: the day begins at one.
+      {"timestamp('2023-04-28T12:00:00Z').truncate('day', 'Africa/Cairo')", "2023-04-27T22:00:00Z"},
+  });
+}
+
+TEST(Cel, Durations) {
+  ExpectAll({
+      {"duration('90m').getHours()", "1"},
+      {"duration('90m').getMinutes()", "90"},
+      {"duration('-1.5s').getMilliseconds()", "-500"},
+      {"duration('1h30m') == duration('90m')", "true"},
+      {"duration('1h') - duration('90m')", "-1800s"},
+      {"duration('1h') < duration('61m')", "true"},
+      {"string(duration('1.5s'))", "\"1.5s\""},
+      {"time - duration('1h') < time", "true"},
+      {"duration('1h') * 2", "line 1, column 16: `*` does not take duration and int"},
+      {"duration('1h').getHours('UTC')",
+       "line 1, column 16: `getHours` is written timestamp|duration.getHours() or timestamp.getHours(string), not with "
+       "(duration, string)"},
+      {"duration('soon')", "error: cannot be converted: duration"},
   });
 }
 
@@ -317,8 +362,12 @@ TEST(Cel, CompileErrorsSayWhereAndWhatWouldBeRight) {
       {"typ == 'a'", "line 1, column 1: `typ` is not known; did you mean `type`?"},
       {"type ==\n  ssize('a')", "line 2, column 3: there is no function `ssize`; did you mean `size`?"},
       {"type.startswith('a')", "line 1, column 6: there is no function `startswith`; did you mean `startsWith`?"},
-      {"type.startsWith(1)", "line 1, column 6: `startsWith` is written string.startsWith(string), not with (string, int)"},
-      {"type == 3", "line 1, column 6: `==` does not take string and int"},
+      {"type.startsWith(1)",
+       "line 1, column 6: `startsWith` is written string.startsWith(string), not with (string, int)"},
+      {"type == 3",
+       "line 1, column 6: `==` does not take string and int; write the literal as the field is, or convert with "
+       "string() or "
+       "double()"},
       {"(1 + 2", "line 1, column 7: the expression ends where `)` was expected"},
       {"'abc", "line 1, column 1: the string has no closing quote"},
       {"'a\\q'", "line 1, column 3: `\\q` is not an escape; for a backslash write \\\\, or r\"...\""},
@@ -380,30 +429,96 @@ TEST(Cel, AnyVariablesAreCollected) {
   EXPECT_EQ(program.Eval(activation).DebugString(), "\"GET\"");
 }
 
-/// Knows two fields.
-class TwoFields : public DataTypes {
+/// Events of type `A` have `age`, `name`, `at` and `tags`; others may have anything.
+class FieldsOfA : public DataTypes {
  public:
-  bool Find(absl::string_view path, StaticType* type) const override {
-    if (path != "age" && path != "name") return false;
-    *type = path == "age" ? StaticType::kNumber : StaticType::kString;
-    return true;
+  bool Find(const std::vector<std::string>& path, const std::vector<std::string>* types, StaticType* type,
+            std::string* problem) const override {
+    *type = StaticType::kDynamic;
+    if (types == nullptr || *types != std::vector<std::string>{"A"}) return true;
+    const std::string name = absl::StrJoin(path, ".");
+    if (name == "age") *type = StaticType::kNumber;
+    if (name == "name" || name == "at") *type = StaticType::kString;
+    if (name == "tags") *type = StaticType::kList;
+    if (*type == StaticType::kDynamic) *problem = absl::StrCat("no field data.", name);
+    return *type != StaticType::kDynamic;
   }
 };
 
 TEST(Cel, ChecksAgainstEventTypes) {
   Environment environment = Environment::ForEvents();
-  const TwoFields types;
-  const CompileOptions options{.filter = true, .data_types = &types};
+  const FieldsOfA types;
+  CompileOptions options{.filter = true, .data_types = &types, .types = std::vector<std::string>{"A"}};
   const auto message = [&](absl::string_view source) {
     return std::string(environment.Compile(source, options).status().message());
   };
   EXPECT_EQ(message("data.age >= 20 && data.name == 'x'"), "");
-  EXPECT_EQ(message("data.age + 1 > 2.5"), "");
-  EXPECT_EQ(message("data.name >= 20"), "line 1, column 11: `>=` does not take string and int");
-  EXPECT_EQ(message("data.nme == 'x'"), "line 1, column 6: the event types have no field data.nme");
+  EXPECT_EQ(message("data.age + 1 > 2.5 || data.age in [1, 2.5] || data.name in ['a', null, 3]"), "");
+  EXPECT_EQ(message("data.name == null && data.tags[0] == 'x' && data.tags[0] == 3"), "");
+  EXPECT_EQ(
+      message("data.name >= 20"),
+      "line 1, column 11: `>=` does not take string data.name and int; write the literal as the field is, or convert "
+      "with string() or double()");
+  EXPECT_EQ(message("data.at > timestamp('2022-11-01T00:00:00Z')"),
+            "line 1, column 9: `>` does not take string data.at and timestamp; convert the text with timestamp()");
+  EXPECT_EQ(message("timestamp(data.at) > timestamp('2022-11-01T00:00:00Z')"), "");
+  EXPECT_EQ(message("data.nme == 'x'"), "line 1, column 6: no field data.nme");
+  EXPECT_EQ(message("has(data.nme)"), "line 1, column 10: no field data.nme");
+  EXPECT_EQ(message("data['na.me'] == 'x'"), "line 1, column 5: no field data.na.me");
   EXPECT_EQ(message("data.age"), "line 1, column 6: a filter must be true or false; this is a number");
+  EXPECT_EQ(message("data.name && true"), "line 1, column 6: `&&` takes bools, not string data.name");
+  EXPECT_EQ(message("-data.name == 1"), "line 1, column 1: `-` does not take string data.name");
+  EXPECT_EQ(message("data.name.first == 'x'"), "line 1, column 11: no field data.name.first");
+  EXPECT_EQ(message("data.name[0] == 'x'"), "line 1, column 10: a string cannot be indexed with a int");
+  EXPECT_EQ(message("data.age.startsWith('x')"),
+            "line 1, column 10: `startsWith` is written string.startsWith(string), not with (number, string)");
+  EXPECT_EQ(
+      message("data.name in [1, 2]"),
+      "line 1, column 11: `in` does not find string data.name in a list of ints; write the literal as the field is, "
+      "or convert with string() or double()");
   const Program program = *environment.Compile("data.age > 1 || has(data.age)", options);
   EXPECT_EQ(program.data_fields(), (std::vector<std::string>{"age"}));
+}
+
+TEST(Cel, ComparingTheTypeDecidesWhatTheRestIsCheckedAgainst) {
+  Environment environment = Environment::ForEvents();
+  const FieldsOfA types;
+  const CompileOptions options{.filter = true, .data_types = &types};
+  const auto fails = [&](absl::string_view source) { return !environment.Compile(source, options).ok(); };
+  EXPECT_FALSE(fails("data.name > 1"));  // of any type
+  EXPECT_TRUE(fails("type == 'A' && data.name > 1"));
+  EXPECT_TRUE(fails("data.name > 1 && 'A' == type"));
+  EXPECT_TRUE(fails("has(data.age) && (type in ['A', 'A'] && (data.name > 1 || true))"));
+  EXPECT_FALSE(fails("type == 'B' && data.name > 1"));
+  EXPECT_FALSE(fails("type in ['A', 'B'] && data.name > 1"));
+  EXPECT_TRUE(fails("type in ['A', 'B'] && type in ['A', 'C'] && data.name > 1"));
+  EXPECT_FALSE(fails("type == 'A' || data.name > 1"));
+  EXPECT_FALSE(fails("type != 'A' && data.name > 1"));
+  EXPECT_FALSE(fails("(type == 'A' && data.age > 1) || (type == 'B' && data.name > 1)"));
+  EXPECT_TRUE(fails("(type == 'A' && data.name > 1) || (type == 'B' && data.name > 1)"));
+  EXPECT_TRUE(fails("type == 'A' ? data.name > 1 : true"));
+  EXPECT_FALSE(fails("type == 'A' ? true : data.name > 1"));
+}
+
+TEST(Cel, TellsForWhichEventTypesAFilterCanBeTrue) {
+  Environment environment = Environment::ForEvents();
+  const auto types = [&](absl::string_view source) {
+    const auto selected = environment.Compile(source)->event_types();
+    return selected.has_value() ? absl::StrJoin(*selected, ",") : std::string("any");
+  };
+  EXPECT_EQ(types("type == 'a'"), "a");
+  EXPECT_EQ(types("type in ['b', 'a', 'b']"), "a,b");
+  EXPECT_EQ(types("data.x == 1 && ('a' == type)"), "a");
+  EXPECT_EQ(types("type == 'a' && type == 'b'"), "");
+  EXPECT_EQ(types("type == 'a' || type == 'b' && data.x"), "a,b");
+  EXPECT_EQ(types("type == 'a' || data.x"), "any");
+  EXPECT_EQ(types("!(type == 'a')"), "any");
+  EXPECT_EQ(types("type != 'a'"), "any");
+  EXPECT_EQ(types("type in [source]"), "any");
+  EXPECT_EQ(types("data.x ? type == 'a' : type == 'b'"), "a,b");
+  EXPECT_EQ(types("type == 'a' ? data.x : type == 'b'"), "a,b");
+  EXPECT_EQ(types("data.type == 'a'"), "any");
+  EXPECT_EQ(types("(type == 'a') == true"), "any");
 }
 
 TEST(Cel, EventsOfChangingShapeAreReadRight) {
@@ -437,9 +552,10 @@ TEST(Cel, EventsOfChangingShapeAreReadRight) {
 }
 
 TEST(Cel, RandomTextNeverCrashes) {
-  const std::vector<std::string> pieces = {"data", ".", "a", "(", ")", "[", "]", "\"x\"", "1", "2.5", "&&", "||", "!", "-",
-                                           "+", "*", "/", "%", "==", "<", " in ", "?", ":", ",", "has(", "size(", "true",
-                                           "null", "bucket(", "time", ".getHours(", "'", "\\", "\n", "type"};
+  const std::vector<std::string> pieces = {"data", ".",       "a",    "(",          ")", "[",  "]",    "\"x\"", "1",
+                                           "2.5",  "&&",      "||",   "!",          "-", "+",  "*",    "/",     "%",
+                                           "==",   "<",       " in ", "?",          ":", ",",  "has(", "size(", "true",
+                                           "null", "bucket(", "time", ".getHours(", "'", "\\", "\n",   "type"};
   std::mt19937 random(11);
   const TestEvent event;
   int compiled = 0;
@@ -459,8 +575,8 @@ TEST(Cel, RandomTextNeverCrashes) {
 
 TEST(ZoneOffset, AgreesWithTheLibraryEverywhere) {
   std::mt19937_64 random(3);
-  for (const char* name : {"Asia/Seoul", "America/New_York", "America/St_Johns", "Africa/Monrovia", "Australia/Lord_Howe",
-                           "Pacific/Apia", "UTC", "Africa/Casablanca"}) {
+  for (const char* name : {"Asia/Seoul", "America/New_York", "America/St_Johns", "Africa/Monrovia",
+                           "Australia/Lord_Howe", "Pacific/Apia", "UTC", "Africa/Casablanca"}) {
     absl::TimeZone zone;
     ASSERT_TRUE(FindZone(name, &zone));
     ZoneOffset forward;

@@ -12,6 +12,7 @@
 #include "common/cel/list_access.h"
 #include "common/cel/operators.h"
 #include "common/cel/parser.h"
+#include "common/cel/selected_types.h"
 #include "common/cel/suggest.h"
 #include "common/cel/time_text.h"
 
@@ -25,16 +26,26 @@ constexpr double kExactInt = 9007199254740992.0;
 
 StaticType TypeOfValue(const Value& value) {
   switch (value.kind()) {
-    case Kind::kNull: return StaticType::kNull;
-    case Kind::kBool: return StaticType::kBool;
-    case Kind::kInt: return StaticType::kInt;
-    case Kind::kDouble: return StaticType::kDouble;
-    case Kind::kString: return StaticType::kString;
-    case Kind::kTimestamp: return StaticType::kTimestamp;
-    case Kind::kDuration: return StaticType::kDuration;
-    case Kind::kList: return StaticType::kList;
-    case Kind::kStruct: return StaticType::kStruct;
-    case Kind::kError: break;
+    case Kind::kNull:
+      return StaticType::kNull;
+    case Kind::kBool:
+      return StaticType::kBool;
+    case Kind::kInt:
+      return StaticType::kInt;
+    case Kind::kDouble:
+      return StaticType::kDouble;
+    case Kind::kString:
+      return StaticType::kString;
+    case Kind::kTimestamp:
+      return StaticType::kTimestamp;
+    case Kind::kDuration:
+      return StaticType::kDuration;
+    case Kind::kList:
+      return StaticType::kList;
+    case Kind::kStruct:
+      return StaticType::kStruct;
+    case Kind::kError:
+      break;
   }
   return StaticType::kDynamic;
 }
@@ -80,18 +91,26 @@ bool IsExactNumber(const Value& value) {
 class Compiler {
  public:
   Compiler(const CompileOptions& options, EnvironmentData* environment, ProgramData* program, CompileProblem* problem)
-      : options_(options), environment_(environment), program_(program), problem_(problem) {}
+      : options_(options), environment_(environment), program_(program), problem_(problem), types_(options.types) {}
 
   Node* Compile(const Ast& ast) {
     switch (ast.kind) {
-      case AstKind::kLiteral: return Constant(ast.literal, TypeOfValue(ast.literal));
-      case AstKind::kString: return Constant(Value::String(Keep(ast.text)), StaticType::kString);
-      case AstKind::kName: return Name(ast);
-      case AstKind::kSelect: return Select(ast, true);
-      case AstKind::kIndex: return Index(ast, true);
-      case AstKind::kCall: return ast.text == "has" && !ast.has_target ? Has(ast) : Call(ast);
-      case AstKind::kList: return List(ast);
-      case AstKind::kOperator: return Operator(ast);
+      case AstKind::kLiteral:
+        return Constant(ast.literal, TypeOfValue(ast.literal));
+      case AstKind::kString:
+        return Constant(Value::String(Keep(ast.text)), StaticType::kString);
+      case AstKind::kName:
+        return Name(ast);
+      case AstKind::kSelect:
+        return Select(ast, true);
+      case AstKind::kIndex:
+        return Index(ast, true);
+      case AstKind::kCall:
+        return ast.text == "has" && !ast.has_target ? Has(ast) : Call(ast);
+      case AstKind::kList:
+        return List(ast);
+      case AstKind::kOperator:
+        return Operator(ast);
     }
     return nullptr;
   }
@@ -131,7 +150,9 @@ class Compiler {
     for (int i = 0; i < kAttributeCount; ++i) {
       if (ast.text != kAttributeNames[i]) continue;
       const bool optional = i == kSubject || i == kSession;
-      const StaticType type = i >= kTime ? StaticType::kTimestamp : optional ? StaticType::kDynamic : StaticType::kString;
+      const StaticType type = i >= kTime ? StaticType::kTimestamp
+                              : optional ? StaticType::kDynamic
+                                         : StaticType::kString;
       Node* node = Make(EvalAttribute, type);
       node->slot = i;
       return node;
@@ -140,12 +161,12 @@ class Compiler {
     std::vector<std::string> names(std::begin(kAttributeNames), std::end(kAttributeNames));
     names.push_back("data");
     if (environment_->slot_by_name.contains(ast.text) ||
-        (options_.data_types != nullptr && DataType(ast.text).has_value())) {
+        DataType({ast.text}, nullptr).value_or(StaticType::kDynamic) != StaticType::kDynamic) {
       return Fail(ast, absl::StrCat("`", ast.text, "` is a field of data: write data.", ast.text));
     }
     const std::string near = Nearest(ast.text, names);
-    return Fail(ast, near.empty() ? absl::StrCat("`", ast.text, "` is not known; an event has ", absl::StrJoin(names, ", "),
-                                                 "; its fields are data.", ast.text, " ...")
+    return Fail(ast, near.empty() ? absl::StrCat("`", ast.text, "` is not known; an event has ",
+                                                 absl::StrJoin(names, ", "), "; its fields are data.", ast.text, " ...")
                                   : absl::StrCat("`", ast.text, "` is not known; did you mean `", near, "`?"));
   }
 
@@ -163,21 +184,24 @@ class Compiler {
   }
 
   /// The path below `data` that a chain of selections names; empty: it is something else.
-  std::string PathOf(const Ast& ast) const {
-    if (environment_->kind != EnvironmentData::Kind::kEvents) return "";
-    if (ast.kind != AstKind::kSelect && ast.kind != AstKind::kIndex) return "";
-    if (ast.kind == AstKind::kIndex && ast.children[1]->kind != AstKind::kString) return "";
+  std::vector<std::string> PathOf(const Ast& ast) const {
+    if (environment_->kind != EnvironmentData::Kind::kEvents) return {};
+    if (ast.kind != AstKind::kSelect && ast.kind != AstKind::kIndex) return {};
+    if (ast.kind == AstKind::kIndex && ast.children[1]->kind != AstKind::kString) return {};
     const std::string& name = ast.kind == AstKind::kSelect ? ast.text : ast.children[1]->text;
     const Ast& target = *ast.children[0];
-    if (target.kind == AstKind::kName) return target.text == "data" ? name : "";
-    const std::string prefix = PathOf(target);
-    return prefix.empty() ? "" : absl::StrCat(prefix, ".", name);
+    if (target.kind == AstKind::kName) return target.text == "data" ? std::vector{name} : std::vector<std::string>();
+    std::vector<std::string> path = PathOf(target);
+    if (!path.empty()) path.push_back(name);
+    return path;
   }
 
-  std::optional<StaticType> DataType(absl::string_view path) const {
+  std::optional<StaticType> DataType(const std::vector<std::string>& path, std::string* problem) const {
     StaticType type = StaticType::kDynamic;
     if (options_.data_types == nullptr) return type;
-    if (!options_.data_types->Find(path, &type)) return std::nullopt;
+    std::string ignored;
+    const std::vector<std::string>* types = types_.has_value() ? &*types_ : nullptr;
+    if (!options_.data_types->Find(path, types, &type, problem == nullptr ? &ignored : problem)) return std::nullopt;
     return type;
   }
 
@@ -191,13 +215,14 @@ class Compiler {
   Node* Select(const Ast& ast, bool record) { return Field(ast, ast.text, record); }
 
   Node* Field(const Ast& ast, const std::string& name, bool record) {
-    const std::string path = PathOf(ast);
+    const std::vector<std::string> path = PathOf(ast);
     StaticType type = StaticType::kDynamic;
     if (!path.empty()) {
-      const std::optional<StaticType> known = DataType(path);
-      if (!known.has_value()) return Fail(ast, absl::StrCat("the event types have no field data.", path));
+      std::string problem;
+      const std::optional<StaticType> known = DataType(path, &problem);
+      if (!known.has_value()) return Fail(ast, std::move(problem));
       type = *known;
-      if (record) program_->data_fields.push_back(path);
+      if (record) program_->data_fields.push_back(absl::StrJoin(path, "."));
     }
     const Ast& target = *ast.children[0];
     if (!path.empty() && target.kind == AstKind::kName) {
@@ -223,7 +248,8 @@ class Compiler {
     if (index == nullptr) return nullptr;
     using enum StaticType;
     const bool fits = from->type == kDynamic || index->type == kDynamic ||
-                      (from->type == kList && IsNumeric(index->type)) || (from->type == kStruct && index->type == kString);
+                      (from->type == kList && IsNumeric(index->type)) ||
+                      (from->type == kStruct && index->type == kString);
     if (!fits || (from->type != kDynamic && from->type != kList && from->type != kStruct)) {
       return Fail(ast, absl::StrCat("a ", TypeName(from->type), " cannot be indexed with a ", TypeName(index->type)));
     }
@@ -235,8 +261,9 @@ class Compiler {
 
   Node* Has(const Ast& ast) {
     const Ast* field = ast.children.size() == 1 ? ast.children[0].get() : nullptr;
-    const bool by_name = field != nullptr && (field->kind == AstKind::kSelect ||
-                                              (field->kind == AstKind::kIndex && field->children[1]->kind == AstKind::kString));
+    const bool by_name =
+        field != nullptr && (field->kind == AstKind::kSelect ||
+                             (field->kind == AstKind::kIndex && field->children[1]->kind == AstKind::kString));
     if (!by_name) return Fail(ast, "has takes one field: has(data.name)");
     const Node* found = Target(*field, true);
     if (found == nullptr) return nullptr;
@@ -355,7 +382,8 @@ class Compiler {
     }
     const Value& name = node->children[index]->constant;
     if (!name.is_string() || !FindZone(name.string_value(), &node->zone)) {
-      Fail(*ast.children[index], absl::StrCat(name.DebugString(), " is not a time zone; write an IANA name (\"Asia/Seoul\") or "
+      Fail(*ast.children[index], absl::StrCat(name.DebugString(),
+                                              " is not a time zone; write an IANA name (\"Asia/Seoul\") or "
                                               "an offset (\"+09:00\")"));
       return false;
     }
@@ -382,11 +410,26 @@ class Compiler {
     return true;
   }
 
+  /// Compiles an operand. What stands beside it narrows the event types that it is checked against: where another
+  /// operand of && is false its own errors do not count, and a conditional's first branch runs only where the condition
+  /// is true.
+  const Node* Operand(const Ast& ast, size_t index) {
+    if (options_.data_types == nullptr) return Compile(*ast.children[index]);
+    const TypeSelection before = types_;
+    for (size_t i = 0; i < ast.children.size(); ++i) {
+      if (ast.op == Op::kAnd && i != index) types_ = Intersect(types_, SelectedTypes(*ast.children[i]));
+    }
+    if (ast.op == Op::kConditional && index == 1) types_ = Intersect(types_, SelectedTypes(*ast.children[0]));
+    const Node* operand = Compile(*ast.children[index]);
+    types_ = before;
+    return operand;
+  }
+
   Node* Operator(const Ast& ast) {
     std::vector<const Node*> operands;
     bool constant = true;
-    for (const auto& child : ast.children) {
-      const Node* operand = Compile(*child);
+    for (size_t i = 0; i < ast.children.size(); ++i) {
+      const Node* operand = Operand(ast, i);
       if (operand == nullptr) return nullptr;
       constant = constant && operand->is_constant;
       operands.push_back(operand);
@@ -420,7 +463,7 @@ class Compiler {
       case Op::kNot:
         for (size_t i = 0; i < operands.size(); ++i) {
           if (operands[i]->type == kBool || operands[i]->type == kDynamic) continue;
-          Fail(*ast.children[i], absl::StrCat("`", OpText(ast.op), "` takes bools, not a ", TypeName(operands[i]->type)));
+          Fail(*ast.children[i], absl::StrCat("`", OpText(ast.op), "` takes bools, not ", Described(ast, operands, i)));
           return false;
         }
         return true;
@@ -433,20 +476,62 @@ class Compiler {
         *result = a;
         break;
       case Op::kEqual:
-      case Op::kNotEqual: fits = Comparable(a, b, false); break;
+      case Op::kNotEqual:
+        fits = Comparable(a, b, false);
+        break;
       case Op::kLess:
       case Op::kLessEqual:
       case Op::kGreater:
-      case Op::kGreaterEqual: fits = Comparable(a, b, true); break;
-      case Op::kIn: fits = b == kDynamic || b == kList || (b == kStruct && (a == kString || a == kDynamic)); break;
-      default: fits = ArithmeticType(ast.op, a, b, result); break;
+      case Op::kGreaterEqual:
+        fits = Comparable(a, b, true);
+        break;
+      case Op::kIn:
+        fits = b == kDynamic || b == kList || (b == kStruct && (a == kString || a == kDynamic));
+        if (fits && !CheckElements(ast, operands)) return false;
+        break;
+      default:
+        fits = ArithmeticType(ast.op, a, b, result);
+        break;
     }
     if (fits) return true;
-    const bool mixed = IsNumeric(a) && IsNumeric(b) && a != b;
     Fail(ast, ast.op == Op::kNegate || ast.op == Op::kConditional
-                  ? absl::StrCat("`", OpText(ast.op), "` does not take a ", TypeName(a))
-                  : absl::StrCat("`", OpText(ast.op), "` does not take ", TypeName(a), " and ", TypeName(b),
-                                 mixed ? "; convert one with double() or int()" : ""));
+                  ? absl::StrCat("`", OpText(ast.op), "` does not take ", Described(ast, operands, 0))
+                  : absl::StrCat("`", OpText(ast.op), "` does not take ", Described(ast, operands, 0), " and ",
+                                 Described(ast, operands, 1), ConversionHint(a, b)));
+    return false;
+  }
+
+  /// `string data.name`, `int`.
+  std::string Described(const Ast& ast, const std::vector<const Node*>& operands, size_t i) const {
+    const std::vector<std::string> path = PathOf(*ast.children[i]);
+    const absl::string_view type = TypeName(operands[i]->type);
+    return path.empty() ? std::string(type) : absl::StrCat(type, " data.", absl::StrJoin(path, "."));
+  }
+
+  static absl::string_view ConversionHint(StaticType a, StaticType b) {
+    using enum StaticType;
+    const auto pair = [&](StaticType x, StaticType y) { return (a == x && b == y) || (a == y && b == x); };
+    if (IsNumeric(a) && IsNumeric(b)) return a != b ? "; convert one with double() or int()" : "";
+    if ((a == kString && IsNumeric(b)) || (IsNumeric(a) && b == kString)) {
+      return "; write the literal as the field is, or convert with string() or double()";
+    }
+    if (pair(kString, kTimestamp)) return "; convert the text with timestamp()";
+    if (pair(kString, kDuration)) return "; convert the text with duration()";
+    return "";
+  }
+
+  /// A field in a list of literals none of which it can equal: a mistake, as with `==`.
+  bool CheckElements(const Ast& ast, const std::vector<const Node*>& operands) {
+    const Node& value = *operands[0];
+    const Node& list = *operands[1];
+    if (value.is_constant || value.type == StaticType::kDynamic || !list.is_constant) return true;
+    if (!list.constant.has_elements() || list.constant.element_count() == 0) return true;
+    const StaticType first = TypeOfValue(list.constant.elements()[0]);
+    for (size_t i = 0; i < list.constant.element_count(); ++i) {
+      if (Comparable(value.type, TypeOfValue(list.constant.elements()[i]), false)) return true;
+    }
+    Fail(ast, absl::StrCat("`in` does not find ", Described(ast, operands, 0), " in a list of ", TypeName(first), "s",
+                           ConversionHint(value.type, first)));
     return false;
   }
 
@@ -504,6 +589,7 @@ class Compiler {
   EnvironmentData* environment_;
   ProgramData* program_;
   CompileProblem* problem_;
+  TypeSelection types_;  ///< of the events that the part being compiled is evaluated for
 };
 
 }  // namespace
@@ -518,6 +604,7 @@ bool CompileAst(const Ast& ast, const CompileOptions& options, EnvironmentData* 
     return false;
   }
   program->root = root;
+  program->event_types = SelectedTypes(ast);
   std::sort(program->data_fields.begin(), program->data_fields.end());
   program->data_fields.erase(std::unique(program->data_fields.begin(), program->data_fields.end()),
                              program->data_fields.end());

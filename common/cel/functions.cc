@@ -57,8 +57,8 @@ Value ChangeCase(const Node& node, const Value* a, const ActivationState& state)
   if (!a->is_string()) return NoOverload(node);
   const absl::string_view text = a->string_value();
   // Mostly there is nothing to change, and the text stays where it is.
-  const bool same = std::all_of(text.begin(), text.end(),
-                                [](char c) { return kConvert(static_cast<unsigned char>(c)) == c; });
+  const bool same =
+      std::all_of(text.begin(), text.end(), [](char c) { return kConvert(static_cast<unsigned char>(c)) == c; });
   if (same) return *a;
   auto* out = static_cast<char*>(state.scratch.Allocate(text.size()));
   if (out == nullptr) return Value::Error(ErrorCode::kTooLarge, node.text);
@@ -71,9 +71,10 @@ char Upper(unsigned char c) { return absl::ascii_toupper(c); }
 
 /// Bytes of the blank (Unicode's White_Space) at the start, or at the end, of `text`; 0: none.
 size_t BlankSize(absl::string_view text, bool at_end) {
-  static constexpr absl::string_view kBlanks[] = {
-      " ", "\t", "\n", "\v", "\f", "\r", "\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004",
-      "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"};
+  static constexpr absl::string_view kBlanks[] = {" ",      "\t",     "\n",     "\v",     "\f",     "\r",     "\u0085",
+                                                  "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004",
+                                                  "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200a", "\u2028",
+                                                  "\u2029", "\u202f", "\u205f", "\u3000"};
   for (absl::string_view blank : kBlanks) {
     if (at_end ? absl::EndsWith(text, blank) : absl::StartsWith(text, blank)) return blank.size();
   }
@@ -96,49 +97,64 @@ Value DoubleToInt(const Node& node, double value) {
 
 Value ToInt(const Node& node, const Value* a, const ActivationState&) {
   switch (a->kind()) {
-    case Kind::kInt: return *a;
-    case Kind::kDouble: return DoubleToInt(node, a->double_value());
+    case Kind::kInt:
+      return *a;
+    case Kind::kDouble:
+      return DoubleToInt(node, a->double_value());
     case Kind::kString: {
       absl::string_view text = a->string_value();
       if (absl::StartsWith(text, "+") && text.size() > 1 && absl::ascii_isdigit(text[1])) text.remove_prefix(1);
       int64_t value = 0;
       const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
-      if (text.empty() || result.ec != std::errc() || result.ptr != text.data() + text.size()) return CannotConvert(node);
+      if (text.empty() || result.ec != std::errc() || result.ptr != text.data() + text.size())
+        return CannotConvert(node);
       return Value::Int(value);
     }
     case Kind::kTimestamp: {
       const int64_t micros = a->timestamp_us();
       return Value::Int(micros >= 0 ? micros / 1000000 : -((-micros + 999999) / 1000000));
     }
-    default: return NoOverload(node);
+    default:
+      return NoOverload(node);
   }
 }
 
 Value ToDouble(const Node& node, const Value* a, const ActivationState&) {
   switch (a->kind()) {
-    case Kind::kInt: return Value::Double(static_cast<double>(a->int_value()));
-    case Kind::kDouble: return Value::Double(a->double_value());
+    case Kind::kInt:
+      return Value::Double(static_cast<double>(a->int_value()));
+    case Kind::kDouble:
+      return Value::Double(a->double_value());
     case Kind::kString: {
       absl::string_view text = a->string_value();
       if (absl::StartsWith(text, "+") && text.size() > 1 && text[1] != '-') text.remove_prefix(1);
       double value = 0;
       const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
-      if (text.empty() || result.ec != std::errc() || result.ptr != text.data() + text.size()) return CannotConvert(node);
+      if (text.empty() || result.ec != std::errc() || result.ptr != text.data() + text.size())
+        return CannotConvert(node);
       return Value::Double(value);
     }
-    default: return NoOverload(node);
+    default:
+      return NoOverload(node);
   }
 }
 
 Value ToString(const Node& node, const Value* a, const ActivationState& state) {
   switch (a->kind()) {
-    case Kind::kString: return *a;
-    case Kind::kBool: return Value::String(a->bool_value() ? "true" : "false");
-    case Kind::kInt: return state.scratch.String(absl::StrCat(a->int_value()));
-    case Kind::kDouble: return state.scratch.String(DoubleText(a->double_value()));
-    case Kind::kTimestamp: return state.scratch.String(TimestampText(a->timestamp_us()));
-    case Kind::kDuration: return state.scratch.String(DurationText(a->duration_us()));
-    default: return NoOverload(node);
+    case Kind::kString:
+      return *a;
+    case Kind::kBool:
+      return Value::String(a->bool_value() ? "true" : "false");
+    case Kind::kInt:
+      return state.scratch.String(absl::StrCat(a->int_value()));
+    case Kind::kDouble:
+      return state.scratch.String(DoubleText(a->double_value()));
+    case Kind::kTimestamp:
+      return state.scratch.String(TimestampText(a->timestamp_us()));
+    case Kind::kDuration:
+      return state.scratch.String(DurationText(a->duration_us()));
+    default:
+      return NoOverload(node);
   }
 }
 
@@ -157,12 +173,15 @@ Value ToBool(const Node& node, const Value* a, const ActivationState&) {
 Value ToTimestamp(const Node& node, const Value* a, const ActivationState&) {
   int64_t micros = 0;
   switch (a->kind()) {
-    case Kind::kTimestamp: return *a;
-    case Kind::kString: return ParseTimestamp(a->string_value(), &micros) ? Value::Timestamp(micros) : CannotConvert(node);
+    case Kind::kTimestamp:
+      return *a;
+    case Kind::kString:
+      return ParseTimestamp(a->string_value(), &micros) ? Value::Timestamp(micros) : CannotConvert(node);
     case Kind::kInt:
       if (__builtin_mul_overflow(a->int_value(), 1000000, &micros) || !IsTimestamp(micros)) return OutOfRange(node);
       return Value::Timestamp(micros);
-    default: return NoOverload(node);
+    default:
+      return NoOverload(node);
   }
 }
 
@@ -208,17 +227,34 @@ int64_t OffsetOf(const Node& node, int64_t seconds, const ActivationState& state
   return state.zones[node.zone_slot].At(node.zone, seconds);
 }
 
-enum class Part { kYear, kMonth, kDate, kDayOfMonth, kDayOfWeek, kDayOfYear, kHours, kMinutes, kSeconds, kMilliseconds };
+enum class Part {
+  kYear,
+  kMonth,
+  kDate,
+  kDayOfMonth,
+  kDayOfWeek,
+  kDayOfYear,
+  kHours,
+  kMinutes,
+  kSeconds,
+  kMilliseconds
+};
 
 int64_t CivilPart(Part part, int64_t day_number) {
   const absl::CivilDay day = absl::CivilDay(1970, 1, 1) + day_number;
   switch (part) {
-    case Part::kYear: return day.year();
-    case Part::kMonth: return day.month() - 1;
-    case Part::kDate: return day.day();
-    case Part::kDayOfMonth: return day.day() - 1;
-    case Part::kDayOfYear: return absl::GetYearDay(day) - 1;
-    default: return 0;
+    case Part::kYear:
+      return day.year();
+    case Part::kMonth:
+      return day.month() - 1;
+    case Part::kDate:
+      return day.day();
+    case Part::kDayOfMonth:
+      return day.day() - 1;
+    case Part::kDayOfYear:
+      return absl::GetYearDay(day) - 1;
+    default:
+      return 0;
   }
 }
 
@@ -227,11 +263,16 @@ Value TimePart(const Node& node, const Value* a, const ActivationState& state) {
   if (a->kind() == Kind::kDuration && node.children.size() == 1) {
     const int64_t micros = a->duration_us();
     switch (part) {
-      case Part::kHours: return Value::Int(micros / 3600000000);
-      case Part::kMinutes: return Value::Int(micros / 60000000);
-      case Part::kSeconds: return Value::Int(micros / 1000000);
-      case Part::kMilliseconds: return Value::Int(micros % 1000000 / 1000);
-      default: return NoOverload(node);
+      case Part::kHours:
+        return Value::Int(micros / 3600000000);
+      case Part::kMinutes:
+        return Value::Int(micros / 60000000);
+      case Part::kSeconds:
+        return Value::Int(micros / 1000000);
+      case Part::kMilliseconds:
+        return Value::Int(micros % 1000000 / 1000);
+      default:
+        return NoOverload(node);
     }
   }
   if (a->kind() != Kind::kTimestamp) return NoOverload(node);
@@ -240,12 +281,18 @@ Value TimePart(const Node& node, const Value* a, const ActivationState& state) {
   const int64_t day = FloorDivide(local, 86400);
   const int64_t second = local - day * 86400;
   switch (part) {
-    case Part::kHours: return Value::Int(second / 3600);
-    case Part::kMinutes: return Value::Int(second / 60 % 60);
-    case Part::kSeconds: return Value::Int(second % 60);
-    case Part::kMilliseconds: return Value::Int((a->timestamp_us() - utc * 1000000) / 1000);
-    case Part::kDayOfWeek: return Value::Int(day + 4 - FloorDivide(day + 4, 7) * 7);
-    default: return Value::Int(CivilPart(part, day));
+    case Part::kHours:
+      return Value::Int(second / 3600);
+    case Part::kMinutes:
+      return Value::Int(second / 60 % 60);
+    case Part::kSeconds:
+      return Value::Int(second % 60);
+    case Part::kMilliseconds:
+      return Value::Int((a->timestamp_us() - utc * 1000000) / 1000);
+    case Part::kDayOfWeek:
+      return Value::Int(day + 4 - FloorDivide(day + 4, 7) * 7);
+    default:
+      return Value::Int(CivilPart(part, day));
   }
 }
 
@@ -344,17 +391,28 @@ absl::Span<const Function> Functions() {
 
 absl::string_view TypeName(StaticType type) {
   switch (type) {
-    case StaticType::kDynamic: return "any";
-    case StaticType::kNull: return "null";
-    case StaticType::kBool: return "bool";
-    case StaticType::kInt: return "int";
-    case StaticType::kDouble: return "double";
-    case StaticType::kNumber: return "number";
-    case StaticType::kString: return "string";
-    case StaticType::kTimestamp: return "timestamp";
-    case StaticType::kDuration: return "duration";
-    case StaticType::kList: return "list";
-    case StaticType::kStruct: return "map";
+    case StaticType::kDynamic:
+      return "any";
+    case StaticType::kNull:
+      return "null";
+    case StaticType::kBool:
+      return "bool";
+    case StaticType::kInt:
+      return "int";
+    case StaticType::kDouble:
+      return "double";
+    case StaticType::kNumber:
+      return "number";
+    case StaticType::kString:
+      return "string";
+    case StaticType::kTimestamp:
+      return "timestamp";
+    case StaticType::kDuration:
+      return "duration";
+    case StaticType::kList:
+      return "list";
+    case StaticType::kStruct:
+      return "map";
   }
   return "any";
 }

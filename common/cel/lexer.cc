@@ -132,14 +132,14 @@ Token Lexer::Punctuation() {
     TokenKind kind;
   };
   static constexpr Pair kPairs[] = {
-      {"&&", TokenKind::kAnd},      {"||", TokenKind::kOr},          {"==", TokenKind::kEqual},
-      {"!=", TokenKind::kNotEqual}, {"<=", TokenKind::kLessEqual},   {">=", TokenKind::kGreaterEqual},
-      {"<", TokenKind::kLess},      {">", TokenKind::kGreater},      {"!", TokenKind::kNot},
-      {"(", TokenKind::kLeftParen}, {")", TokenKind::kRightParen},   {"[", TokenKind::kLeftBracket},
-      {"]", TokenKind::kRightBracket}, {"{", TokenKind::kLeftBrace}, {"}", TokenKind::kRightBrace},
-      {".", TokenKind::kDot},       {",", TokenKind::kComma},        {"?", TokenKind::kQuestion},
-      {":", TokenKind::kColon},     {"+", TokenKind::kPlus},         {"-", TokenKind::kMinus},
-      {"*", TokenKind::kStar},      {"/", TokenKind::kSlash},        {"%", TokenKind::kPercent},
+      {"&&", TokenKind::kAnd},         {"||", TokenKind::kOr},        {"==", TokenKind::kEqual},
+      {"!=", TokenKind::kNotEqual},    {"<=", TokenKind::kLessEqual}, {">=", TokenKind::kGreaterEqual},
+      {"<", TokenKind::kLess},         {">", TokenKind::kGreater},    {"!", TokenKind::kNot},
+      {"(", TokenKind::kLeftParen},    {")", TokenKind::kRightParen}, {"[", TokenKind::kLeftBracket},
+      {"]", TokenKind::kRightBracket}, {"{", TokenKind::kLeftBrace},  {"}", TokenKind::kRightBrace},
+      {".", TokenKind::kDot},          {",", TokenKind::kComma},      {"?", TokenKind::kQuestion},
+      {":", TokenKind::kColon},        {"+", TokenKind::kPlus},       {"-", TokenKind::kMinus},
+      {"*", TokenKind::kStar},         {"/", TokenKind::kSlash},      {"%", TokenKind::kPercent},
   };
   const absl::string_view rest = source_.substr(pos_);
   for (const Pair& pair : kPairs) {
@@ -214,7 +214,8 @@ bool Lexer::Escape(Token* token) {
     pos_ += 4;
     return true;
   }
-  token->string = absl::StrCat("`\\", source_.substr(pos_ + 1, 1), "` is not an escape; for a backslash write \\\\, or r\"...\"");
+  token->string =
+      absl::StrCat("`\\", source_.substr(pos_ + 1, 1), "` is not an escape; for a backslash write \\\\, or r\"...\"");
   return false;
 }
 

@@ -14,11 +14,16 @@ Value NoOverload(Op op) { return Value::Error(ErrorCode::kNoSuchOverload, OpText
 template <Op op>
 bool Satisfies(Order order) {
   switch (op) {
-    case Op::kLess: return order == Order::kLess;
-    case Op::kLessEqual: return order == Order::kLess || order == Order::kEqual;
-    case Op::kGreater: return order == Order::kGreater;
-    case Op::kGreaterEqual: return order == Order::kGreater || order == Order::kEqual;
-    default: return false;
+    case Op::kLess:
+      return order == Order::kLess;
+    case Op::kLessEqual:
+      return order == Order::kLess || order == Order::kEqual;
+    case Op::kGreater:
+      return order == Order::kGreater;
+    case Op::kGreaterEqual:
+      return order == Order::kGreater || order == Order::kEqual;
+    default:
+      return false;
   }
 }
 
@@ -40,13 +45,20 @@ Value EvalCompare(const Node& node, const ActivationState& state) {
 template <Op op>
 bool CompareDoubles(double a, double b) {
   switch (op) {
-    case Op::kEqual: return a == b;
-    case Op::kNotEqual: return a != b;
-    case Op::kLess: return a < b;
-    case Op::kLessEqual: return a <= b;
-    case Op::kGreater: return a > b;
-    case Op::kGreaterEqual: return a >= b;
-    default: return false;
+    case Op::kEqual:
+      return a == b;
+    case Op::kNotEqual:
+      return a != b;
+    case Op::kLess:
+      return a < b;
+    case Op::kLessEqual:
+      return a <= b;
+    case Op::kGreater:
+      return a > b;
+    case Op::kGreaterEqual:
+      return a >= b;
+    default:
+      return false;
   }
 }
 
@@ -83,12 +95,14 @@ Value EvalNot(const Node& node, const ActivationState& state) {
 Value EvalNegate(const Node& node, const ActivationState& state) {
   const Value value = Run(node.a, state);
   switch (value.kind()) {
-    case Kind::kError: return value;
+    case Kind::kError:
+      return value;
     case Kind::kInt:
       return value.int_value() == INT64_MIN ? Value::Error(ErrorCode::kOverflow, "-") : Value::Int(-value.int_value());
     case Kind::kDouble:
       return value.is_number() ? Value::Number(-value.double_value()) : Value::Double(-value.double_value());
-    default: return NoOverload(Op::kNegate);
+    default:
+      return NoOverload(Op::kNegate);
   }
 }
 
@@ -96,9 +110,15 @@ Value CalculateInts(Op op, int64_t a, int64_t b) {
   int64_t result = 0;
   bool overflow = false;
   switch (op) {
-    case Op::kAdd: overflow = __builtin_add_overflow(a, b, &result); break;
-    case Op::kSubtract: overflow = __builtin_sub_overflow(a, b, &result); break;
-    case Op::kMultiply: overflow = __builtin_mul_overflow(a, b, &result); break;
+    case Op::kAdd:
+      overflow = __builtin_add_overflow(a, b, &result);
+      break;
+    case Op::kSubtract:
+      overflow = __builtin_sub_overflow(a, b, &result);
+      break;
+    case Op::kMultiply:
+      overflow = __builtin_mul_overflow(a, b, &result);
+      break;
     case Op::kDivide:
     case Op::kModulo:
       if (b == 0) return Value::Error(ErrorCode::kDivideByZero, OpText(op));
@@ -106,7 +126,8 @@ Value CalculateInts(Op op, int64_t a, int64_t b) {
       if (b == -1) return op == Op::kModulo ? Value::Int(0) : CalculateInts(Op::kSubtract, 0, a);
       result = op == Op::kDivide ? a / b : a % b;
       break;
-    default: return NoOverload(op);
+    default:
+      return NoOverload(op);
   }
   return overflow ? Value::Error(ErrorCode::kOverflow, OpText(op)) : Value::Int(result);
 }
@@ -114,17 +135,26 @@ Value CalculateInts(Op op, int64_t a, int64_t b) {
 Value CalculateDoubles(Op op, double a, double b, bool number) {
   double result = 0;
   switch (op) {
-    case Op::kAdd: result = a + b; break;
-    case Op::kSubtract: result = a - b; break;
-    case Op::kMultiply: result = a * b; break;
-    case Op::kDivide: result = a / b; break;
+    case Op::kAdd:
+      result = a + b;
+      break;
+    case Op::kSubtract:
+      result = a - b;
+      break;
+    case Op::kMultiply:
+      result = a * b;
+      break;
+    case Op::kDivide:
+      result = a / b;
+      break;
     case Op::kModulo:
       // Whole numbers of event data have a remainder as ints have; CEL's doubles have none.
       if (!number || std::trunc(a) != a || std::trunc(b) != b) return NoOverload(op);
       if (b == 0) return Value::Error(ErrorCode::kDivideByZero, OpText(op));
       result = std::fmod(a, b);
       break;
-    default: return NoOverload(op);
+    default:
+      return NoOverload(op);
   }
   return number ? Value::Number(result) : Value::Double(result);
 }
@@ -133,7 +163,8 @@ Value CalculateDoubles(Op op, double a, double b, bool number) {
 Value CalculateTimes(Op op, const Value& a, const Value& b) {
   const bool left_time = a.kind() == Kind::kTimestamp;
   const bool right_time = b.kind() == Kind::kTimestamp;
-  if (op == Op::kAdd ? left_time && right_time : op != Op::kSubtract || (right_time && !left_time)) return NoOverload(op);
+  if (op == Op::kAdd ? left_time && right_time : op != Op::kSubtract || (right_time && !left_time))
+    return NoOverload(op);
   const Value micros = CalculateInts(op, a.int_value(), b.int_value());
   if (micros.is_error()) return micros;
   if (left_time != right_time) {
@@ -319,24 +350,42 @@ Value EvalInNumbers(const Node& node, const ActivationState& state) {
 
 EvalFn OperatorFn(Op op, bool number) {
   switch (op) {
-    case Op::kAnd: return EvalLogic<false>;
-    case Op::kOr: return EvalLogic<true>;
-    case Op::kNot: return EvalNot;
-    case Op::kNegate: return EvalNegate;
-    case Op::kConditional: return EvalConditional;
-    case Op::kEqual: return number ? EvalCompareNumber<Op::kEqual> : EvalCompare<Op::kEqual>;
-    case Op::kNotEqual: return number ? EvalCompareNumber<Op::kNotEqual> : EvalCompare<Op::kNotEqual>;
-    case Op::kLess: return number ? EvalCompareNumber<Op::kLess> : EvalCompare<Op::kLess>;
-    case Op::kLessEqual: return number ? EvalCompareNumber<Op::kLessEqual> : EvalCompare<Op::kLessEqual>;
-    case Op::kGreater: return number ? EvalCompareNumber<Op::kGreater> : EvalCompare<Op::kGreater>;
-    case Op::kGreaterEqual: return number ? EvalCompareNumber<Op::kGreaterEqual> : EvalCompare<Op::kGreaterEqual>;
-    case Op::kIn: return EvalIn;
-    case Op::kAdd: return EvalCalculate<Op::kAdd>;
-    case Op::kSubtract: return EvalCalculate<Op::kSubtract>;
-    case Op::kMultiply: return EvalCalculate<Op::kMultiply>;
-    case Op::kDivide: return EvalCalculate<Op::kDivide>;
-    case Op::kModulo: return EvalCalculate<Op::kModulo>;
-    case Op::kNone: break;
+    case Op::kAnd:
+      return EvalLogic<false>;
+    case Op::kOr:
+      return EvalLogic<true>;
+    case Op::kNot:
+      return EvalNot;
+    case Op::kNegate:
+      return EvalNegate;
+    case Op::kConditional:
+      return EvalConditional;
+    case Op::kEqual:
+      return number ? EvalCompareNumber<Op::kEqual> : EvalCompare<Op::kEqual>;
+    case Op::kNotEqual:
+      return number ? EvalCompareNumber<Op::kNotEqual> : EvalCompare<Op::kNotEqual>;
+    case Op::kLess:
+      return number ? EvalCompareNumber<Op::kLess> : EvalCompare<Op::kLess>;
+    case Op::kLessEqual:
+      return number ? EvalCompareNumber<Op::kLessEqual> : EvalCompare<Op::kLessEqual>;
+    case Op::kGreater:
+      return number ? EvalCompareNumber<Op::kGreater> : EvalCompare<Op::kGreater>;
+    case Op::kGreaterEqual:
+      return number ? EvalCompareNumber<Op::kGreaterEqual> : EvalCompare<Op::kGreaterEqual>;
+    case Op::kIn:
+      return EvalIn;
+    case Op::kAdd:
+      return EvalCalculate<Op::kAdd>;
+    case Op::kSubtract:
+      return EvalCalculate<Op::kSubtract>;
+    case Op::kMultiply:
+      return EvalCalculate<Op::kMultiply>;
+    case Op::kDivide:
+      return EvalCalculate<Op::kDivide>;
+    case Op::kModulo:
+      return EvalCalculate<Op::kModulo>;
+    case Op::kNone:
+      break;
   }
   return EvalConstant;
 }

@@ -18,9 +18,9 @@ using AstPtr = std::unique_ptr<Ast>;
 constexpr int kMaxChain = 256;
 
 bool IsReserved(absl::string_view name) {
-  static constexpr absl::string_view kReserved[] = {
-      "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-      "namespace", "return", "var", "void", "while"};
+  static constexpr absl::string_view kReserved[] = {"as",        "break",  "const",  "continue", "else", "for",
+                                                    "function",  "if",     "import", "let",      "loop", "package",
+                                                    "namespace", "return", "var",    "void",     "while"};
   for (absl::string_view reserved : kReserved) {
     if (reserved == name) return true;
   }
@@ -91,7 +91,8 @@ class Parser {
 
   bool TooLong(int* count) {
     if (++*count <= kMaxChain) return false;
-    Fail(token_.offset, absl::StrCat("more than ", kMaxChain, " operators in a row: use brackets, or `in` with a list"));
+    Fail(token_.offset,
+         absl::StrCat("more than ", kMaxChain, " operators in a row: use brackets, or `in` with a list"));
     return true;
   }
 
@@ -133,14 +134,22 @@ class Parser {
 
   Op RelationOp() const {
     switch (token_.kind) {
-      case TokenKind::kEqual: return Op::kEqual;
-      case TokenKind::kNotEqual: return Op::kNotEqual;
-      case TokenKind::kLess: return Op::kLess;
-      case TokenKind::kLessEqual: return Op::kLessEqual;
-      case TokenKind::kGreater: return Op::kGreater;
-      case TokenKind::kGreaterEqual: return Op::kGreaterEqual;
-      case TokenKind::kName: return token_.text == "in" ? Op::kIn : Op::kNone;
-      default: return Op::kNone;
+      case TokenKind::kEqual:
+        return Op::kEqual;
+      case TokenKind::kNotEqual:
+        return Op::kNotEqual;
+      case TokenKind::kLess:
+        return Op::kLess;
+      case TokenKind::kLessEqual:
+        return Op::kLessEqual;
+      case TokenKind::kGreater:
+        return Op::kGreater;
+      case TokenKind::kGreaterEqual:
+        return Op::kGreaterEqual;
+      case TokenKind::kName:
+        return token_.text == "in" ? Op::kIn : Op::kNone;
+      default:
+        return Op::kNone;
     }
   }
 
@@ -161,12 +170,18 @@ class Parser {
 
   Op ArithmeticOp(bool products) const {
     switch (token_.kind) {
-      case TokenKind::kPlus: return products ? Op::kNone : Op::kAdd;
-      case TokenKind::kMinus: return products ? Op::kNone : Op::kSubtract;
-      case TokenKind::kStar: return products ? Op::kMultiply : Op::kNone;
-      case TokenKind::kSlash: return products ? Op::kDivide : Op::kNone;
-      case TokenKind::kPercent: return products ? Op::kModulo : Op::kNone;
-      default: return Op::kNone;
+      case TokenKind::kPlus:
+        return products ? Op::kNone : Op::kAdd;
+      case TokenKind::kMinus:
+        return products ? Op::kNone : Op::kSubtract;
+      case TokenKind::kStar:
+        return products ? Op::kMultiply : Op::kNone;
+      case TokenKind::kSlash:
+        return products ? Op::kDivide : Op::kNone;
+      case TokenKind::kPercent:
+        return products ? Op::kModulo : Op::kNone;
+      default:
+        return Op::kNone;
     }
   }
 
@@ -196,7 +211,8 @@ class Parser {
       Advance();
     }
     // The smallest int has no positive counterpart, so its sign belongs to the literal.
-    const bool smallest = kind == TokenKind::kMinus && token_.kind == TokenKind::kInt && token_.text == "9223372036854775808";
+    const bool smallest =
+        kind == TokenKind::kMinus && token_.kind == TokenKind::kInt && token_.text == "9223372036854775808";
     AstPtr operand = smallest ? SmallestInt() : Member();
     if (smallest) --count;
     for (int i = 0; operand != nullptr && i < count; ++i) {
@@ -276,8 +292,10 @@ class Parser {
 
   AstPtr Primary() {
     switch (token_.kind) {
-      case TokenKind::kInt: return IntLiteral();
-      case TokenKind::kDouble: return DoubleLiteral();
+      case TokenKind::kInt:
+        return IntLiteral();
+      case TokenKind::kDouble:
+        return DoubleLiteral();
       case TokenKind::kString: {
         AstPtr ast = Make(AstKind::kString, token_.offset);
         ast->text = token_.string;
@@ -297,8 +315,10 @@ class Parser {
       case TokenKind::kDot:
         Advance();
         return token_.kind == TokenKind::kName ? NameOrCall() : FailHere("a name");
-      case TokenKind::kName: return NameOrCall();
-      default: return FailHere("a value");
+      case TokenKind::kName:
+        return NameOrCall();
+      default:
+        return FailHere("a value");
     }
   }
 
@@ -310,7 +330,8 @@ class Parser {
     int64_t value = 0;
     const auto result = std::from_chars(begin, end, value, hexadecimal ? 16 : 10);
     if (result.ec != std::errc() || result.ptr != end) {
-      return Fail(token_.offset, absl::StrCat("`", token_.text, "` is too large for an int: at most 9223372036854775807"));
+      return Fail(token_.offset,
+                  absl::StrCat("`", token_.text, "` is too large for an int: at most 9223372036854775807"));
     }
     ast->literal = Value::Int(value);
     Advance();
@@ -363,24 +384,42 @@ class Parser {
 
 absl::string_view OpText(Op op) {
   switch (op) {
-    case Op::kNone: return "";
-    case Op::kAnd: return "&&";
-    case Op::kOr: return "||";
-    case Op::kNot: return "!";
-    case Op::kNegate: return "-";
-    case Op::kConditional: return "?:";
-    case Op::kEqual: return "==";
-    case Op::kNotEqual: return "!=";
-    case Op::kLess: return "<";
-    case Op::kLessEqual: return "<=";
-    case Op::kGreater: return ">";
-    case Op::kGreaterEqual: return ">=";
-    case Op::kIn: return "in";
-    case Op::kAdd: return "+";
-    case Op::kSubtract: return "-";
-    case Op::kMultiply: return "*";
-    case Op::kDivide: return "/";
-    case Op::kModulo: return "%";
+    case Op::kNone:
+      return "";
+    case Op::kAnd:
+      return "&&";
+    case Op::kOr:
+      return "||";
+    case Op::kNot:
+      return "!";
+    case Op::kNegate:
+      return "-";
+    case Op::kConditional:
+      return "?:";
+    case Op::kEqual:
+      return "==";
+    case Op::kNotEqual:
+      return "!=";
+    case Op::kLess:
+      return "<";
+    case Op::kLessEqual:
+      return "<=";
+    case Op::kGreater:
+      return ">";
+    case Op::kGreaterEqual:
+      return ">=";
+    case Op::kIn:
+      return "in";
+    case Op::kAdd:
+      return "+";
+    case Op::kSubtract:
+      return "-";
+    case Op::kMultiply:
+      return "*";
+    case Op::kDivide:
+      return "/";
+    case Op::kModulo:
+      return "%";
   }
   return "";
 }

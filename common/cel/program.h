@@ -126,6 +126,7 @@ struct ProgramData {
   std::deque<std::vector<Value>> lists;
   ActivationState folding;  ///< its scratch memory holds what was computed while compiling
   std::vector<std::string> data_fields;
+  std::optional<std::vector<std::string>> event_types;
   const Node* root = nullptr;
 };
 

@@ -124,7 +124,8 @@ bool ParseDuration(absl::string_view text, int64_t* micros) {
     const absl::string_view whole_text = number.substr(0, dot);
     const auto read = std::from_chars(whole_text.data(), whole_text.data() + whole_text.size(), whole);
     if (unit_us == 0 || number.empty() || number == ".") return false;
-    if (!whole_text.empty() && (read.ec != std::errc() || read.ptr != whole_text.data() + whole_text.size())) return false;
+    if (!whole_text.empty() && (read.ec != std::errc() || read.ptr != whole_text.data() + whole_text.size()))
+      return false;
     double fraction = 0;
     if (dot != absl::string_view::npos) {
       const std::string fraction_text = absl::StrCat("0", number.substr(dot));

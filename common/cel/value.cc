@@ -63,43 +63,68 @@ Order OrderOf(double a, double b) {
 
 absl::string_view ErrorName(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kNone: return "no error";
-    case ErrorCode::kNoSuchField: return "no such field";
-    case ErrorCode::kNoSuchOverload: return "no such overload";
-    case ErrorCode::kDivideByZero: return "divide by zero";
-    case ErrorCode::kOverflow: return "out of range";
-    case ErrorCode::kInvalidArgument: return "invalid argument";
-    case ErrorCode::kConversion: return "cannot be converted";
-    case ErrorCode::kTooLarge: return "too large";
+    case ErrorCode::kNone:
+      return "no error";
+    case ErrorCode::kNoSuchField:
+      return "no such field";
+    case ErrorCode::kNoSuchOverload:
+      return "no such overload";
+    case ErrorCode::kDivideByZero:
+      return "divide by zero";
+    case ErrorCode::kOverflow:
+      return "out of range";
+    case ErrorCode::kInvalidArgument:
+      return "invalid argument";
+    case ErrorCode::kConversion:
+      return "cannot be converted";
+    case ErrorCode::kTooLarge:
+      return "too large";
   }
   return "unknown error";
 }
 
 absl::string_view KindName(Kind kind) {
   switch (kind) {
-    case Kind::kError: return "error";
-    case Kind::kNull: return "null";
-    case Kind::kBool: return "bool";
-    case Kind::kInt: return "int";
-    case Kind::kDouble: return "double";
-    case Kind::kString: return "string";
-    case Kind::kTimestamp: return "timestamp";
-    case Kind::kDuration: return "duration";
-    case Kind::kList: return "list";
-    case Kind::kStruct: return "map";
+    case Kind::kError:
+      return "error";
+    case Kind::kNull:
+      return "null";
+    case Kind::kBool:
+      return "bool";
+    case Kind::kInt:
+      return "int";
+    case Kind::kDouble:
+      return "double";
+    case Kind::kString:
+      return "string";
+    case Kind::kTimestamp:
+      return "timestamp";
+    case Kind::kDuration:
+      return "duration";
+    case Kind::kList:
+      return "list";
+    case Kind::kStruct:
+      return "map";
   }
   return "unknown";
 }
 
 Value Value::FromEvent(const event::ValueView& view) {
   switch (view.kind) {
-    case event::Kind::kAbsent: return Error(ErrorCode::kNoSuchField);
-    case event::Kind::kNull: return Null();
-    case event::Kind::kNumber: return Number(view.number);
-    case event::Kind::kString: return String(view.bytes);
-    case event::Kind::kBool: return Bool(view.boolean);
-    case event::Kind::kStruct: return Struct(view.bytes);
-    case event::Kind::kList: return WireList(view.bytes);
+    case event::Kind::kAbsent:
+      return Error(ErrorCode::kNoSuchField);
+    case event::Kind::kNull:
+      return Null();
+    case event::Kind::kNumber:
+      return Number(view.number);
+    case event::Kind::kString:
+      return String(view.bytes);
+    case event::Kind::kBool:
+      return Bool(view.boolean);
+    case event::Kind::kStruct:
+      return Struct(view.bytes);
+    case event::Kind::kList:
+      return WireList(view.bytes);
   }
   return Null();
 }
@@ -108,14 +133,21 @@ bool Equals(const Value& a, const Value& b) {
   if (a.is_numeric() && b.is_numeric()) return Compare(a, b) == Order::kEqual;
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
-    case Kind::kNull: return true;
-    case Kind::kBool: return a.bool_value() == b.bool_value();
-    case Kind::kString: return a.string_value() == b.string_value();
+    case Kind::kNull:
+      return true;
+    case Kind::kBool:
+      return a.bool_value() == b.bool_value();
+    case Kind::kString:
+      return a.string_value() == b.string_value();
     case Kind::kTimestamp:
-    case Kind::kDuration: return a.int_value() == b.int_value();
-    case Kind::kList: return EqualLists(a, b);
-    case Kind::kStruct: return EqualStructs(a, b);
-    default: return false;
+    case Kind::kDuration:
+      return a.int_value() == b.int_value();
+    case Kind::kList:
+      return EqualLists(a, b);
+    case Kind::kStruct:
+      return EqualStructs(a, b);
+    default:
+      return false;
   }
 }
 
@@ -127,12 +159,14 @@ Order Compare(const Value& a, const Value& b) {
   switch (a.kind()) {
     case Kind::kBool:
     case Kind::kTimestamp:
-    case Kind::kDuration: return OrderOf(a.int_value(), b.int_value());
+    case Kind::kDuration:
+      return OrderOf(a.int_value(), b.int_value());
     case Kind::kString: {
       const int order = a.string_value().compare(b.string_value());
       return order < 0 ? Order::kLess : order > 0 ? Order::kGreater : Order::kEqual;
     }
-    default: return Order::kNone;
+    default:
+      return Order::kNone;
   }
 }
 
@@ -164,13 +198,20 @@ std::string Value::DebugString() const {
   switch (kind_) {
     case Kind::kError:
       return absl::StrCat("error: ", ErrorName(error_code()), error_detail().empty() ? "" : ": ", error_detail());
-    case Kind::kNull: return "null";
-    case Kind::kBool: return bool_value() ? "true" : "false";
-    case Kind::kInt: return absl::StrCat(int_value());
-    case Kind::kDouble: return DoubleText(double_value());
-    case Kind::kString: return absl::StrCat("\"", absl::Utf8SafeCEscape(string_value()), "\"");
-    case Kind::kTimestamp: return TimestampText(timestamp_us());
-    case Kind::kDuration: return DurationText(duration_us());
+    case Kind::kNull:
+      return "null";
+    case Kind::kBool:
+      return bool_value() ? "true" : "false";
+    case Kind::kInt:
+      return absl::StrCat(int_value());
+    case Kind::kDouble:
+      return DoubleText(double_value());
+    case Kind::kString:
+      return absl::StrCat("\"", absl::Utf8SafeCEscape(string_value()), "\"");
+    case Kind::kTimestamp:
+      return TimestampText(timestamp_us());
+    case Kind::kDuration:
+      return DurationText(duration_us());
     case Kind::kList: {
       std::string out = "[";
       ListIterator iterator(*this);
@@ -181,8 +222,8 @@ std::string Value::DebugString() const {
     case Kind::kStruct: {
       std::string out = "{";
       event::ForEachField(wire_bytes(), [&](absl::string_view key, const event::ValueView& field) {
-        absl::StrAppend(&out, out.size() > 1 ? ", " : "", "\"", absl::Utf8SafeCEscape(key), "\": ",
-                        FromEvent(field).DebugString());
+        absl::StrAppend(&out, out.size() > 1 ? ", " : "", "\"", absl::Utf8SafeCEscape(key),
+                        "\": ", FromEvent(field).DebugString());
         return true;
       });
       return out + "}";

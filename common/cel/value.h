@@ -31,8 +31,8 @@ absl::string_view ErrorName(ErrorCode code);
 /// Returns `int`, `string`, ... as CEL calls it (`map` for kStruct).
 absl::string_view KindName(Kind kind);
 
-/// A value. Strings, lists and structs are views: into the event, the program, or the Activation's scratch memory, valid
-/// until the Activation loads the next event.
+/// A value. Strings, lists and structs are views: into the event, the program, or the Activation's scratch memory,
+/// valid until the Activation loads the next event.
 class Value {
  public:
   constexpr Value() : kind_(Kind::kNull), integer_(0) {}
@@ -115,8 +115,8 @@ class Value {
 };
 static_assert(sizeof(Value) == 16 && std::is_trivially_copyable_v<Value>);
 
-/// CEL's ==: numbers by their value (an int beside a double as the double next to it), other kinds only equal their own, deep for lists and structs; NaN equals
-/// nothing. Neither may be an error.
+/// CEL's ==: numbers by their value (an int beside a double as the double next to it), other kinds only equal their
+/// own, deep for lists and structs; NaN equals nothing. Neither may be an error.
 bool Equals(const Value& a, const Value& b);
 
 /// How two values of comparable kinds stand; kNone: their kinds have no order; kUnordered: a NaN.

@@ -16,8 +16,8 @@ class ZoneOffset {
     return offset_;
   }
 
-  /// Returns the UTC seconds of a civil time given as if it were UTC. A time that the zone skips moves on by the gap; of
-  /// one that happens twice the first is taken.
+  /// Returns the UTC seconds of a civil time given as if it were UTC. A time that the zone skips moves on by the gap;
+  /// of one that happens twice the first is taken.
   int64_t FromCivil(const absl::TimeZone& zone, int64_t civil_seconds);
 
  private:

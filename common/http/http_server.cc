@@ -11,6 +11,8 @@
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
 
+#include <sys/stat.h>
+
 #include <atomic>
 #include <optional>
 #include <set>
@@ -58,6 +60,14 @@ HttpRequest ToRequest(http::request<http::string_body>&& message, std::string pe
   return request;
 }
 
+// What changes when a file is written again or replaced.
+std::string FileIdentity(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return "";
+  return absl::StrCat(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ":",
+                      info.st_mtim.tv_nsec);
+}
+
 }  // namespace
 
 absl::string_view HttpRequest::Header(absl::string_view name) const {
@@ -70,7 +80,9 @@ struct HttpServer::State {
 
   HttpServerOptions options;
   std::map<std::string, std::map<std::string, HttpHandler>> handlers;  // path, method
-  std::optional<asio::ssl::context> tls;
+  std::shared_ptr<asio::ssl::context> tls;  // changed between two connections, by the accepting handler alone
+  std::string tls_files;                    // identities of the files that `tls` was read from
+  std::chrono::steady_clock::time_point last_tls_look;
   asio::io_context io;
   tcp::acceptor acceptor;
   std::vector<std::thread> threads;
@@ -80,6 +92,7 @@ struct HttpServer::State {
 
   absl::Status Listen();
   absl::Status LoadCertificate();
+  void ReloadCertificate();
   void Accept();
   HttpResponse Answer(const HttpRequest& request, const std::string& local_host) const;
 };
@@ -176,16 +189,37 @@ class Session : public std::enable_shared_from_this<Session<Stream>> {
 
 absl::Status HttpServer::State::LoadCertificate() {
   if (options.tls_cert.empty()) return absl::OkStatus();
-  tls.emplace(asio::ssl::context::tls_server);
-  tls->set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
-                   asio::ssl::context::no_tlsv1_1);
+  // Before the files are read: what changes meanwhile is noticed by the next look.
+  std::string files = absl::StrCat(FileIdentity(options.tls_cert), " ", FileIdentity(options.tls_key));
+  last_tls_look = std::chrono::steady_clock::now();
+  auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
+  context->set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
+                       asio::ssl::context::no_tlsv1_1);
   boost::system::error_code error;
-  tls->use_certificate_chain_file(options.tls_cert, error);
-  const std::string& cert_problem = error ? error.message() : "";
-  if (!error) tls->use_private_key_file(options.tls_key, asio::ssl::context::pem, error);
-  if (!error) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kInvalidArgument, "TLS_FILE",
-                   absl::StrCat(cert_problem.empty() ? options.tls_key : options.tls_cert, ": ", error.message()));
+  context->use_certificate_chain_file(options.tls_cert, error);
+  const bool certificate_read = !error;
+  if (!error) context->use_private_key_file(options.tls_key, asio::ssl::context::pem, error);
+  if (error) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "TLS_FILE",
+                     absl::StrCat(certificate_read ? options.tls_key : options.tls_cert, ": ", error.message()));
+  }
+  tls = std::move(context);
+  tls_files = std::move(files);
+  return absl::OkStatus();
+}
+
+void HttpServer::State::ReloadCertificate() {
+  const auto now = std::chrono::steady_clock::now();
+  if (tls == nullptr || now - last_tls_look < options.tls_reload_interval) return;
+  last_tls_look = now;
+  if (absl::StrCat(FileIdentity(options.tls_cert), " ", FileIdentity(options.tls_key)) == tls_files) return;
+  const absl::Status loaded = LoadCertificate();
+  if (loaded.ok()) {
+    NARU_LOG(INFO, "HTTP certificate read again", {{"address", address}, {"file", options.tls_cert}});
+  } else {
+    NARU_LOG_EVERY_SECONDS(60, WARNING, "the HTTP certificate changed and cannot be used; the one before goes on",
+                           {{"address", address}, {"error", loaded}});
+  }
 }
 
 absl::Status HttpServer::State::Listen() {
@@ -219,7 +253,9 @@ void HttpServer::State::Accept() {
       NARU_LOG_EVERY_SECONDS(10, WARNING, "cannot accept HTTP connections", {{"error", error.message()}});
     } else if (connections >= options.max_connections) {
       NARU_LOG_EVERY_SECONDS(10, WARNING, "HTTP connection refused: too many", {{"max", options.max_connections}});
-    } else if (tls) {
+    } else if (tls != nullptr) {
+      ReloadCertificate();
+      // The stream shares OpenSSL's part of the context, so the connection may outlive a reload.
       std::make_shared<Session<beast::ssl_stream<beast::tcp_stream>>>(
           this, beast::ssl_stream<beast::tcp_stream>(beast::tcp_stream(std::move(socket)), *tls))
           ->Start();

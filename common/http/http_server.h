@@ -50,6 +50,9 @@ struct HttpServerOptions {
   int64_t max_header_bytes = 16 << 10;
   int64_t max_body_bytes = 1 << 20;
   std::chrono::milliseconds timeout{10'000};  ///< for reading a request, writing an answer, and between requests
+  /// Certificate files that changed are read again by the first connection that comes this long after the last look. A
+  /// pair that does not fit (half of it replaced) is not taken: the old one goes on, and the next look tries again.
+  std::chrono::milliseconds tls_reload_interval{10'000};
 };
 
 /// Serves handlers by exact path. Requests whose Host, or Origin where there is one, is neither a loopback name nor

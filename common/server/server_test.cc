@@ -399,6 +399,31 @@ TEST_F(ServerTest, HttpPortsUseTheSameCertificate) {
   EXPECT_EQ(testing::HttpGet(server_->http_address(), "/healthz").status, 0);
 }
 
+TEST(HttpTls, CertificatesAreReadAgainWhenTheirFilesChange) {
+  const testing::TempDir dir;
+  const TestCertificates files = MakeTestCertificates(dir);
+  HttpServerOptions options;
+  options.tls_cert = files.cert;
+  options.tls_key = files.key;
+  options.tls_reload_interval = std::chrono::milliseconds(0);
+  HttpServer server(options);
+  server.Handle("GET", "/", [](const HttpRequest&) { return HttpResponse(); });
+  ASSERT_TRUE(server.Start().ok());
+  const testing::TempDir old_dir;
+  const std::string old_ca = old_dir.Write("ca.pem", testing::ReadFile(files.ca));
+  EXPECT_THAT(HttpsGet(server.address(), "/", old_ca), HasSubstr("200 OK"));
+
+  const testing::TempDir next_dir;
+  const TestCertificates next = MakeTestCertificates(next_dir);
+  const std::string next_key = testing::ReadFile(next.key);
+  dir.Write("cert.pem", testing::ReadFile(next.cert));  // its key is not there yet: the old pair goes on
+  EXPECT_THAT(HttpsGet(server.address(), "/", old_ca), HasSubstr("200 OK"));
+  EXPECT_EQ(HttpsGet(server.address(), "/", next.ca), "");
+  dir.Write("key.pem", next_key);
+  EXPECT_THAT(HttpsGet(server.address(), "/", next.ca), HasSubstr("200 OK"));
+  EXPECT_EQ(HttpsGet(server.address(), "/", old_ca), "");
+}
+
 TEST_F(ServerTest, TlsWithKeysWorksOnAnyAddress) {
   const testing::TempDir dir;
   const TestCertificates files = MakeTestCertificates(dir);

@@ -288,6 +288,20 @@ std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource
   return failures;
 }
 
-void RegisterMetricTests(catalog::TestRunners* runners) { runners->Register("Metric", RunMetricTests); }
+std::vector<FieldViolation> CheckMetric(const catalog::v1::Resource& resource) {
+  cel::Environment environment = cel::Environment::ForEvents();
+  const auto plan = MetricPlan::Compile(resource.metadata().name(), 1, 0, resource.metric(), &environment);
+  if (plan.ok()) return {};
+  std::vector<FieldViolation> violations = GetErrorDetails(plan.status()).violations;
+  if (violations.empty()) violations.push_back({"spec", std::string(plan.status().message())});
+  return violations;
+}
+
+void RegisterMetricTests(catalog::TestRunners* runners) {
+  runners->RegisterCheck("Metric", [](const catalog::v1::Resource& resource, const catalog::ResourceLookup&) {
+    return CheckMetric(resource);
+  });
+  runners->Register("Metric", RunMetricTests);
+}
 
 }  // namespace naru::aggregator

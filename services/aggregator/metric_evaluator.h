@@ -57,6 +57,10 @@ class MetricEvaluator {
 /// Runs the tests of a Metric; see catalog::TestRunner. Registered for the kind `Metric`.
 std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource,
                                            const catalog::ResourceLookup& lookup);
+/// Compiles a Metric as the aggregator would: what the aggregator cannot compute is refused when it is applied.
+/// Registered for the kind `Metric`.
+std::vector<FieldViolation> CheckMetric(const catalog::v1::Resource& resource);
+/// Registers both for the kind `Metric`.
 void RegisterMetricTests(catalog::TestRunners* runners);
 
 }  // namespace naru::aggregator

@@ -59,7 +59,7 @@ bool ReadTypes(absl::string_view* bytes, Counts::ByType* counts) {
 }  // namespace
 
 int64_t Counts::filtered() const { return Sum(filtered_by_type); }
-int64_t Counts::accepted() const { return Sum(stored_by_type) + filtered(); }
+int64_t Counts::accepted() const { return Sum(stored_by_type); }
 
 int64_t Counts::rejected() const {
   int64_t sum = 0;

@@ -213,6 +213,7 @@ absl::Status DeadLetters::Flush(ReplayRun* run) {
   response->set_accepted_count(response->accepted_count() + result.accepted);
   response->set_duplicate_count(response->duplicate_count() + result.duplicate);
   response->set_rejected_count(response->rejected_count() + result.rejected);
+  response->set_filtered_count(response->filtered_count() + result.filtered);
   for (const auto& [partition, offset] : result.last_offsets) run->last_offsets[partition] = offset;
   run->events.clear();
   run->from.clear();

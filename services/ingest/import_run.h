@@ -57,7 +57,7 @@ struct ImportRejectedLine {
   std::string line;  ///< at most 200 bytes
 };
 
-/// Where an import is. read = accepted + duplicate + rejected.
+/// Where an import is. read = accepted + duplicate + rejected + filtered.
 struct ImportProgress {
   int64_t read = 0;
   int64_t accepted = 0;

@@ -20,6 +20,19 @@ constexpr char kDomain[] = "ingest.naru.dev";
 
 grpc::Status Grpc(const absl::Status& status) { return ToGrpcStatus(status, kDomain); }
 
+void FillTypes(const Counts::ByType& counts, google::protobuf::RepeatedPtrField<v1::TypeCount>* out) {
+  std::vector<std::pair<int64_t, std::string>> types;
+  for (const auto& [type, count] : counts) {
+    if (count != 0) types.emplace_back(-count, type);
+  }
+  std::sort(types.begin(), types.end());
+  for (const auto& [count, type] : types) {
+    v1::TypeCount* added = out->Add();
+    added->set_type(type);
+    added->set_count(-count);
+  }
+}
+
 void FillAccounting(const Counts& counts, v1::Accounting* out) {
   out->set_received_count(counts.received());
   out->set_accepted_count(counts.accepted());
@@ -37,18 +50,8 @@ void FillAccounting(const Counts& counts, v1::Accounting* out) {
     rejected->set_reason(static_cast<v1::RejectReason>(reason));
     rejected->set_count(-count);
   }
-  Counts::ByType accepted_by_type = counts.stored_by_type;
-  for (const auto& [type, count] : counts.filtered_by_type) accepted_by_type[type] += count;
-  std::vector<std::pair<int64_t, std::string>> types;
-  for (const auto& [type, count] : accepted_by_type) {
-    if (count != 0) types.emplace_back(-count, type);
-  }
-  std::sort(types.begin(), types.end());
-  for (const auto& [count, type] : types) {
-    v1::TypeCount* accepted = out->add_accepted_by_type();
-    accepted->set_type(type);
-    accepted->set_count(-count);
-  }
+  FillTypes(counts.stored_by_type, out->mutable_accepted_by_type());
+  FillTypes(counts.filtered_by_type, out->mutable_filtered_by_type());
 }
 
 int64_t DirectoryBytes(const std::string& path) {

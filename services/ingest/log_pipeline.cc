@@ -71,12 +71,12 @@ struct LogPipeline::Meters {
     accepted = metrics->AddCounter("naru_ingest_events_total", help, {{"outcome", "accepted"}});
     duplicate = metrics->AddCounter("naru_ingest_events_total", help, {{"outcome", "duplicate"}});
     rejected = metrics->AddCounter("naru_ingest_events_total", help, {{"outcome", "rejected"}});
+    filtered = metrics->AddCounter("naru_ingest_events_total", help, {{"outcome", "filtered"}});
     for (int reason = 0; reason <= v1::RejectReason_MAX; ++reason) {
       reasons.push_back(
           metrics->AddCounter("naru_ingest_rejected_total", "Rejected events, by reason.",
                               {{"reason", v1::RejectReason_Name(static_cast<v1::RejectReason>(reason))}}));
     }
-    filtered = metrics->AddCounter("naru_ingest_filtered_total", "Accepted events that their type excludes.");
     batches = metrics->AddCounter("naru_ingest_batches_total", "Batches taken.");
     failures = metrics->AddCounter("naru_ingest_failed_batches_total", "Batches that could not be stored.");
     bytes = metrics->AddCounter("naru_ingest_event_bytes_total", "Bytes of stored events, uncompressed.");
@@ -370,7 +370,6 @@ void LogPipeline::CountAndKeep(Job* job) {
     if (event.state == EventState::kRejected) ++result.rejected;
     if (event.state == EventState::kFiltered) {
       ++result.filtered;
-      ++result.accepted;
       counts.AddFiltered(event.type_name, 1);
     }
     if (event.state != EventState::kStore) continue;
@@ -388,7 +387,7 @@ void LogPipeline::CountAndKeep(Job* job) {
   for (const RejectedLine& line : job->batch.rejected) counts.AddRejected(line.reason, 1);
   result.rejected += static_cast<int64_t>(job->batch.rejected.size());
   result.duplicate += job->batch.known_duplicates;
-  result.received = result.accepted + result.duplicate + result.rejected;
+  result.received = result.accepted + result.duplicate + result.rejected + result.filtered;
   counts.duplicate = result.duplicate;
   if (!job->batch.replayed_from.empty()) MarkReplayed(job);
   const auto time_s = static_cast<uint32_t>(job->received_us / 1'000'000);
@@ -399,7 +398,7 @@ void LogPipeline::CountAndKeep(Job* job) {
 void LogPipeline::MarkReplayed(Job* job) {
   // They were counted as rejected when they came first.
   job->counts = Counts();
-  job->counts.replayed = job->result.accepted;
+  job->counts.replayed = job->result.accepted + job->result.filtered;
   std::vector<LedgerRecord> ledger;
   for (size_t i = 0; i < job->events.size(); ++i) {
     const CheckedEvent& event = job->events[i];
@@ -424,8 +423,7 @@ BatchResult LogPipeline::Preview(const std::vector<absl::string_view>& events) {
     NotAccepted problem;
     const EventState state = checker.Check(events[i], &event, &problem);
     if (state == EventState::kStore || state == EventState::kFiltered) {
-      ++result.accepted;
-      result.filtered += state == EventState::kFiltered;
+      ++(state == EventState::kStore ? result.accepted : result.filtered);
       continue;
     }
     ++result.rejected;

@@ -92,8 +92,8 @@ struct StoredAt {
   int64_t offset = 0;
 };
 
-/// What became of a batch: received = accepted + duplicate + rejected (of `events` and `rejected` together with
-/// known_duplicates). An event that its type excludes is accepted and filtered.
+/// What became of a batch: received = accepted + duplicate + rejected + filtered (of `events` and `rejected` together
+/// with known_duplicates). Filtered are events that their type excludes: stored nowhere.
 struct BatchResult {
   int64_t received = 0;
   int64_t accepted = 0;

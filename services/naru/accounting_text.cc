@@ -25,10 +25,10 @@ std::string AccountingLine(const ingest::v1::Accounting& accounting, int most_re
   }
   if (others > 0) absl::StrAppend(&reasons, ", others ", WithThousands(others));
   if (!reasons.empty()) absl::StrAppend(&line, " (", reasons, ")");
+  if (accounting.filtered_count() > 0)
+    absl::StrAppend(&line, " + filtered ", WithThousands(accounting.filtered_count()));
   if (accounting.replayed_count() > 0)
     absl::StrAppend(&line, "; replayed ", WithThousands(accounting.replayed_count()));
-  if (accounting.filtered_count() > 0)
-    absl::StrAppend(&line, "; filtered ", WithThousands(accounting.filtered_count()));
   return line;
 }
 
@@ -39,11 +39,14 @@ std::string AccountingJson(const ingest::v1::Accounting& accounting) {
   }
   JsonObject types;
   for (const auto& type : accounting.accepted_by_type()) types.Add(type.type(), type.count());
+  JsonObject filtered;
+  for (const auto& type : accounting.filtered_by_type()) filtered.Add(type.type(), type.count());
   JsonObject json;
   json.Add("received", accounting.received_count()).Add("accepted", accounting.accepted_count());
   json.Add("duplicate", accounting.duplicate_count()).Add("rejected", accounting.rejected_count());
   json.Add("filtered", accounting.filtered_count()).Add("replayed", accounting.replayed_count());
   json.AddRaw("rejected_by_reason", reasons.Text()).AddRaw("accepted_by_type", types.Text());
+  json.AddRaw("filtered_by_type", filtered.Text());
   return json.Text();
 }
 

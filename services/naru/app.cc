@@ -83,8 +83,9 @@ void AddOutputOptions(Options& options, Session* session) {
       .OneOf({"table", "json", "jsonl", "csv"});
 }
 
-int RunCommand(const CommandEntry& entry, const std::vector<std::string>& args) {
+int RunCommand(const CommandEntry& entry, const std::vector<std::string>& args, const catalog::TestRunners* runners) {
   Session session;
+  session.runners = runners;
   session.terminal = DetectTerminal();
   std::unique_ptr<Command> command = entry.make();
   Options options(absl::StrCat("naru ", entry.name),
@@ -143,7 +144,8 @@ std::string ProgramHelp(const std::vector<CommandEntry>& commands) {
       "  naru top                                         live windows\n");
 }
 
-int RunProgram(int argc, const char* const* argv, const std::vector<CommandEntry>& commands) {
+int RunProgram(int argc, const char* const* argv, const std::vector<CommandEntry>& commands,
+               const catalog::TestRunners* runners) {
   // Libraries keep their remarks to themselves: errors come back as such, and are told in our words.
   setenv("GRPC_VERBOSITY", "NONE", 0);
   google::protobuf::SetLogHandler(nullptr);
@@ -167,10 +169,11 @@ int RunProgram(int argc, const char* const* argv, const std::vector<CommandEntry
   if (args[0] == "completion") return PrintCompletion(args.size() > 1 ? args[1] : "", commands);
   if (args.size() >= 2) {
     if (const CommandEntry* entry = Find(commands, absl::StrCat(args[0], " ", args[1]))) {
-      return RunCommand(*entry, {args.begin() + 2, args.end()});
+      return RunCommand(*entry, {args.begin() + 2, args.end()}, runners);
     }
   }
-  if (const CommandEntry* entry = Find(commands, args[0])) return RunCommand(*entry, {args.begin() + 1, args.end()});
+  if (const CommandEntry* entry = Find(commands, args[0]))
+    return RunCommand(*entry, {args.begin() + 1, args.end()}, runners);
   if (!Group(commands, args[0]).empty()) {
     if (args.size() == 1) {
       std::fputs(GroupHelp(commands, args[0]).c_str(), stderr);

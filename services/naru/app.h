@@ -10,8 +10,9 @@ namespace naru::cli {
 /// The commands that talk to servers; main adds those that are servers themselves.
 std::vector<CommandEntry> ClientCommands();
 
-/// Runs the command that `argv` names and returns the exit code. Prints help and errors itself.
-int RunProgram(int argc, const char* const* argv, const std::vector<CommandEntry>& commands);
+/// Runs the command that `argv` names and returns the exit code. Prints help and errors itself. `runners`: see Session.
+int RunProgram(int argc, const char* const* argv, const std::vector<CommandEntry>& commands,
+               const catalog::TestRunners* runners = nullptr);
 
 /// The text of `naru --help`.
 std::string ProgramHelp(const std::vector<CommandEntry>& commands);

@@ -16,6 +16,9 @@
 namespace naru {
 class Options;
 }
+namespace naru::catalog {
+class TestRunners;
+}
 
 namespace naru::cli {
 
@@ -45,6 +48,8 @@ struct Session {
   Terminal terminal;
   ConnectionFlags connection;
   std::string output = "table";
+  /// The checks and tests of all kinds of resources; null where the program does not have them.
+  const catalog::TestRunners* runners = nullptr;
 
   /// The format of results. `output` was checked by the flags already.
   OutputFormat format() const;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/catalog/test_runners.h"
 #include "common/status/grpc_status.h"
 #include "common/status/status.h"
 #include "common/testing/testing.h"
@@ -141,6 +142,31 @@ class FakeAggregator : public aggregator::v1::AggregatorService::Service {
   aggregator::v1::QueryWindowsRequest request;
 };
 
+// Has one event type, and notes what it is asked to apply.
+class FakeCatalog : public catalog::v1::CatalogService::Service {
+ public:
+  grpc::Status ListResources(grpc::ServerContext*, const catalog::v1::ListResourcesRequest*,
+                             catalog::v1::ListResourcesResponse* response) override {
+    auto* type = response->add_resources();
+    type->set_api_version("naru.dev/v1");
+    type->set_kind("EventType");
+    type->mutable_metadata()->set_name("Login");
+    (*type->mutable_event_type()->mutable_schema()->mutable_properties())["age"].set_type("integer");
+    return grpc::Status::OK;
+  }
+  grpc::Status ApplyResources(grpc::ServerContext*, const catalog::v1::ApplyResourcesRequest* request,
+                              catalog::v1::ApplyResourcesResponse* response) override {
+    for (const auto& resource : request->resources()) {
+      applied.push_back(resource.metadata().name());
+      auto* result = response->add_results();
+      *result->mutable_resource() = resource;
+      result->set_action(catalog::v1::ApplyResult::CREATED);
+    }
+    return grpc::Status::OK;
+  }
+  std::vector<std::string> applied;
+};
+
 class CommandTest : public ::testing::Test {
  protected:
   CommandTest() {
@@ -149,6 +175,7 @@ class CommandTest : public ::testing::Test {
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&ingest_);
     builder.RegisterService(&aggregator_);
+    builder.RegisterService(&catalog_);
     server_ = builder.BuildAndStart();
     address_ = absl::StrCat("127.0.0.1:", port);
     setenv("NARU_CONTEXTS_FILE", dir_.File("contexts.yaml").c_str(), 1);
@@ -163,7 +190,7 @@ class CommandTest : public ::testing::Test {
     for (const std::string& arg : args) argv.push_back(arg.c_str());
     ::testing::internal::CaptureStdout();
     ::testing::internal::CaptureStderr();
-    const int exit_code = RunProgram(static_cast<int>(argv.size()), argv.data(), ClientCommands());
+    const int exit_code = RunProgram(static_cast<int>(argv.size()), argv.data(), ClientCommands(), runners_);
     out_ = ::testing::internal::GetCapturedStdout();
     err_ = ::testing::internal::GetCapturedStderr();
     return exit_code;
@@ -172,6 +199,8 @@ class CommandTest : public ::testing::Test {
   TempDir dir_;
   FakeIngest ingest_;
   FakeAggregator aggregator_;
+  FakeCatalog catalog_;
+  const catalog::TestRunners* runners_ = nullptr;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
   std::string out_;
@@ -190,6 +219,39 @@ TEST_F(CommandTest, HelpNamesEveryCommandAndEachHasExamples) {
     EXPECT_THAT(out_, HasSubstr("--address")) << entry.name;
     EXPECT_EQ(err_, "");
   }
+}
+
+TEST_F(CommandTest, ApplyRunsTheTestsItselfAndSendsNothingWhenOneFails) {
+  // The checks see what the server has, beside what is in the files.
+  catalog::TestRunners runners;
+  runners.RegisterCheck("Metric", [](const catalog::v1::Resource&, const catalog::ResourceLookup& lookup) {
+    EXPECT_NE(lookup("EventType", "Login"), nullptr);
+    EXPECT_EQ(lookup("EventType", "Logout"), nullptr);
+    return std::vector<FieldViolation>();
+  });
+  bool fail = true;
+  runners.Register("Metric", [&](const catalog::v1::Resource&, const catalog::ResourceLookup&) {
+    return fail ? std::vector<FieldViolation>{{"tests[0].rows[0]", "expected 2, came out: 1"}}
+                : std::vector<FieldViolation>();
+  });
+  runners_ = &runners;
+  const std::string file = dir_.Write("metric.yaml", R"(apiVersion: naru.dev/v1
+kind: Metric
+metadata: {name: logins}
+spec:
+  window: {type: tumbling, size: 1h}
+  measures: [{name: logins, agg: count}]
+tests:
+  - events: []
+    rows:
+      - {measures: {logins: 2}}
+)");
+  EXPECT_EQ(Naru({"apply", "-f", file}), kUsage);
+  EXPECT_THAT(err_, HasSubstr("metric.yaml:10:9: tests[0].rows[0]: expected 2, came out: 1"));
+  EXPECT_TRUE(catalog_.applied.empty());
+  fail = false;
+  EXPECT_EQ(Naru({"apply", "-f", file}), kDone);
+  EXPECT_EQ(catalog_.applied, std::vector<std::string>{"logins"});
 }
 
 TEST_F(CommandTest, WrongUsageEndsWithTwoAndSaysWhatToType) {

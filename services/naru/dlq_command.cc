@@ -194,9 +194,10 @@ class DlqReplayCommand : public Command {
     interrupt.OnSignal(nullptr);
     NARU_RETURN_IF_ERROR(CallStatus(replayed, session.connection));
     RowPrinter printer(stdout, session.format(), session.terminal.colour,
-                       {"read", "accepted", "duplicate", "rejected"});
+                       {"read", "accepted", "duplicate", "rejected", "filtered"});
     printer.Add({NumberCell(response.read_count()), NumberCell(response.accepted_count()),
-                 NumberCell(response.duplicate_count()), NumberCell(response.rejected_count())});
+                 NumberCell(response.duplicate_count()), NumberCell(response.rejected_count()),
+                 NumberCell(response.filtered_count())});
     return strict_ && response.rejected_count() > 0 ? kRejectedLines : kDone;
   }
 

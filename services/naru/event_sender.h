@@ -18,11 +18,11 @@ namespace naru::cli {
 /// What became of the events sent so far.
 struct SendTotals {
   int64_t sent = 0;
-  int64_t received = 0;  ///< acknowledged: accepted + duplicate + rejected
+  int64_t received = 0;  ///< acknowledged: accepted + duplicate + rejected + filtered
   int64_t accepted = 0;
   int64_t duplicate = 0;
   int64_t rejected = 0;
-  int64_t filtered = 0;  ///< part of accepted: left out on purpose by the type's `exclude`
+  int64_t filtered = 0;  ///< left out on purpose by the type's `exclude`
   std::map<std::string, int64_t> rejected_by_reason;
 };
 

@@ -189,9 +189,11 @@ class ImportCommand : public Command {
 
   static void SayFile(const Session& session, const std::string& name, const ImportEventsResponse& last,
                       double seconds) {
-    session.Say(absl::StrCat(name, ": ", WithThousands(last.read_count()), " lines in ", FormatSeconds(seconds), ": ",
-                             WithThousands(last.accepted_count()), " accepted, ", WithThousands(last.duplicate_count()),
-                             " duplicate, ", WithThousands(last.rejected_count()), " rejected"));
+    session.Say(absl::StrCat(
+        name, ": ", WithThousands(last.read_count()), " lines in ", FormatSeconds(seconds), ": ",
+        WithThousands(last.accepted_count()), " accepted, ", WithThousands(last.duplicate_count()), " duplicate, ",
+        WithThousands(last.rejected_count()), " rejected",
+        last.filtered_count() == 0 ? "" : absl::StrCat(", ", WithThousands(last.filtered_count()), " filtered")));
   }
 
   static void PrintTotals(const Session& session, const Totals& totals) {

@@ -52,7 +52,7 @@ class PublishCommand : public Command {
     if (totals.received > 0) PrintTotals(session, totals);
     NARU_RETURN_IF_ERROR(finished);
     if (strict_ && totals.rejected > 0) return kRejectedLines;
-    return totals.rejected > 0 && totals.accepted + totals.duplicate == 0 ? kFailed : kDone;
+    return totals.rejected > 0 && totals.accepted + totals.duplicate + totals.filtered == 0 ? kFailed : kDone;
   }
 
  private:

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/catalog/resource_file.h"
+#include "common/catalog/snapshot.h"
 #include "common/config/config.h"
 #include "common/status/status.h"
 #include "naru/catalog/v1/catalog.grpc.pb.h"
@@ -87,6 +88,26 @@ absl::Status WithPlaces(const absl::Status& status, const ResourceSet& set) {
   return ProblemsError(problems);
 }
 
+// All resources that the server has: what those of a file may refer to, and what they would replace.
+absl::StatusOr<std::shared_ptr<const catalog::Snapshot>> ReadCatalog(const Session& session,
+                                                                     CatalogService::Stub& stub) {
+  catalog::SnapshotBuilder builder;
+  catalog::v1::ListResourcesRequest request;
+  request.set_page_size(1000);
+  catalog::v1::ListResourcesResponse response;
+  do {
+    const auto context = UnaryContext(session.connection);
+    NARU_RETURN_IF_ERROR(CallStatus(stub.ListResources(context.get(), request, &response), session.connection));
+    for (const Resource& resource : response.resources()) {
+      catalog::v1::CatalogRecord record;
+      *record.mutable_resource() = resource;
+      builder.Apply(catalog::RecordKey(resource.kind(), resource.metadata().name()), record.SerializeAsString(), false);
+    }
+    request.set_page_token(response.next_page_token());
+  } while (!response.next_page_token().empty());
+  return builder.Build();
+}
+
 absl::StatusOr<catalog::v1::ApplyResourcesResponse> Apply(const Session& session, CatalogService::Stub& stub,
                                                           const ResourceSet& set, bool dry_run) {
   catalog::v1::ApplyResourcesRequest request;
@@ -131,10 +152,16 @@ class ApplyCommand : public Command {
   }
 
   absl::StatusOr<int> Run(Session& session) override {
-    NARU_ASSIGN_OR_RETURN(const ResourceSet set, files_.Load("apply"));
+    NARU_ASSIGN_OR_RETURN(ResourceSet set, files_.Load("apply"));
     if (!set.problems.empty()) return ProblemsError(set.problems);
     NARU_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, Connect(session.connection));
     const auto stub = CatalogService::NewStub(channel);
+    if (session.runners != nullptr) {
+      // The server of the catalog need not know every kind: an ingest on its own compiles no metrics.
+      NARU_ASSIGN_OR_RETURN(const auto snapshot, ReadCatalog(session, *stub));
+      catalog::CheckAgainst(*snapshot, session.runners, &set);
+      if (!set.problems.empty()) return ProblemsError(set.problems);
+    }
     NARU_ASSIGN_OR_RETURN(const auto response, Apply(session, *stub, set, dry_run_));
     RowPrinter printer(stdout, session.format(), session.terminal.colour, {"kind", "name", "action", "version"});
     int changed = 0;

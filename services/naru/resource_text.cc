@@ -1,6 +1,10 @@
 #include "services/naru/resource_text.h"
 
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/type_resolver_util.h>
 
 #include "naru/catalog/v1/resources.pb.h"
 #include "services/naru/json_text.h"
@@ -17,11 +21,26 @@ const google::protobuf::Message* SpecOf(const Resource& resource) {
   return field == nullptr ? nullptr : &resource.GetReflection()->GetMessage(resource, field);
 }
 
+// The message's own order of a map changes from run to run; sorted bytes give sorted JSON.
+std::string SortedBytes(const google::protobuf::Message& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
 std::string ToJson(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
+  namespace util = google::protobuf::util;
+  static auto* const resolver =
+      util::NewTypeResolverForDescriptorPool("type.googleapis.com", google::protobuf::DescriptorPool::generated_pool());
+  util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   std::string json;
-  return google::protobuf::util::MessageToJsonString(message, &json, options).ok() ? json : "null";
+  const std::string type = "type.googleapis.com/" + message.GetDescriptor()->full_name();
+  return util::BinaryToJsonString(resolver, type, SortedBytes(message), &json, options).ok() ? json : "null";
 }
 
 }  // namespace

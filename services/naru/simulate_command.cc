@@ -274,10 +274,11 @@ void SimulateCommand::PrintSummary(const Session& session, const SimulationOptio
     if (made.events > 0) {
       std::printf("event time %s to %s\n", FormatRfc3339(made.first_us).c_str(), FormatRfc3339(made.last_us).c_str());
     }
-    std::printf("received   %s = accepted %s + duplicate %s + rejected %s%s\n", WithThousands(totals.received).c_str(),
-                WithThousands(totals.accepted).c_str(), WithThousands(totals.duplicate).c_str(),
-                WithThousands(totals.rejected).c_str(),
-                reason_text.empty() ? "" : absl::StrCat(" (", reason_text, ")").c_str());
+    std::printf("received   %s = accepted %s + duplicate %s + rejected %s%s%s\n",
+                WithThousands(totals.received).c_str(), WithThousands(totals.accepted).c_str(),
+                WithThousands(totals.duplicate).c_str(), WithThousands(totals.rejected).c_str(),
+                reason_text.empty() ? "" : absl::StrCat(" (", reason_text, ")").c_str(),
+                totals.filtered == 0 ? "" : absl::StrCat(" + filtered ", WithThousands(totals.filtered)).c_str());
     std::printf(
         "took       %s, %s events/s\n", FormatSeconds(seconds).c_str(),
         WithThousands(static_cast<int64_t>(static_cast<double>(totals.received) / std::max(seconds, 1e-3))).c_str());

@@ -28,6 +28,7 @@
 #include "services/aggregator/metric_evaluator.h"
 #include "services/ingest/ingest.h"
 #include "services/naru/data_layout.h"
+#include "services/naru/infer_command.h"
 #include "services/naru/packs.h"
 #include "services/naru/up_config.h"
 
@@ -95,11 +96,6 @@ absl::Status ApplyPacks(catalog::CatalogWriter& writer, const catalog::ResourceS
   for (const auto& result : applied->results()) changed += result.action() != catalog::v1::ApplyResult::UNCHANGED;
   NARU_LOG(INFO, "packs applied", {{"resources", applied->results_size()}, {"changed", changed}});
   return absl::OkStatus();
-}
-
-void RegisterRunners(catalog::TestRunners* runners) {
-  catalog::RegisterResourceChecks(runners);
-  aggregator::RegisterMetricTests(runners);
 }
 
 // Everything that runs, in the order of construction; taken down in the reverse order.
@@ -226,10 +222,8 @@ class TestCommand : public Command {
       NARU_ASSIGN_OR_RETURN(std::string pack, FindPack(path, GetVariable));
       paths.push_back(std::move(pack));
     }
-    catalog::TestRunners runners;
-    RegisterRunners(&runners);
     catalog::ResourceSet set = catalog::LoadPaths(paths);
-    if (set.problems.empty()) catalog::CheckOffline(&runners, &set);
+    if (set.problems.empty()) catalog::CheckOffline(session.runners, &set);
     int tests = 0;
     for (const catalog::LoadedResource& loaded : set.resources) tests += loaded.resource->tests_size();
     for (const catalog::FileProblem& problem : set.problems) std::printf("%s\n", problem.ToString().c_str());
@@ -244,6 +238,11 @@ class TestCommand : public Command {
 
 }  // namespace
 
+void RegisterRunners(catalog::TestRunners* runners) {
+  catalog::RegisterResourceChecks(runners);
+  aggregator::RegisterMetricTests(runners);
+}
+
 std::vector<CommandEntry> ServerCommands() {
   return {
       {"up", "Run the whole platform in this process, until Ctrl-C.",
@@ -254,7 +253,8 @@ std::vector<CommandEntry> ServerCommands() {
        "naru up --kafka_brokers broker:9092 --listen 0.0.0.0:7700 --tls_cert tls.crt --tls_key tls.key --require_keys",
        [] { return std::make_unique<UpCommand>(); }, true},
       {"test", "Check resources and run their tests, without a server.", "",
-       "naru test deploy/packs/weblog\nnaru test ciao_labella", [] { return std::make_unique<TestCommand>(); }}};
+       "naru test deploy/packs/weblog\nnaru test ciao_labella", [] { return std::make_unique<TestCommand>(); }},
+      InferEntry()};
 }
 
 }  // namespace naru::cli

@@ -10,4 +10,7 @@ namespace naru::cli {
 /// `up`: all services in this process; `test`: the tests of resources, for which all services are needed.
 std::vector<CommandEntry> ServerCommands();
 
+/// Registers the checks and tests of every kind of resource.
+void RegisterRunners(catalog::TestRunners* runners);
+
 }  // namespace naru::cli
