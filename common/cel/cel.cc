@@ -8,6 +8,7 @@
 #include "common/cel/compiler.h"
 #include "common/cel/parser.h"
 #include "common/cel/program.h"
+#include "common/event/short_copy.h"
 
 namespace naru::cel {
 namespace {
@@ -39,7 +40,7 @@ void LoadData(absl::string_view data, ActivationState* state) {
   while (cursor.Next(&key, &view)) {
     size_t entry = next;
     const size_t end = std::min(next + kMaxShapeSkip, shape.entries.size());
-    while (entry < end && key != shape.entries[entry].key) ++entry;
+    while (entry < end && !event::SameText(key, shape.entries[entry].key)) ++entry;
     int slot = -1;
     if (entry < end) {
       slot = shape.entries[entry].slot;
@@ -54,7 +55,7 @@ void LoadData(absl::string_view data, ActivationState* state) {
 
 int TypeNumberOf(const EnvironmentData& environment, absl::string_view type, TypeCache* cache) {
   TypeCache::Entry& entry = cache->EntryOf(type);
-  if (entry.number >= 0 && entry.type == type) return entry.number;
+  if (entry.number >= 0 && event::SameText(entry.type, type)) return entry.number;
   const auto found = environment.type_numbers.find(type);
   entry.type.assign(type.data(), type.size());
   entry.number = found == environment.type_numbers.end() ? 0 : found->second;

@@ -1,9 +1,10 @@
 #include "common/dedup/id_hash.h"
 
-#include <xxhash.h>
-
 #include <bit>
 #include <cstring>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 namespace naru::dedup {
 namespace {

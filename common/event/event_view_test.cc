@@ -326,6 +326,27 @@ TEST(FindFields, AgreesWithFindField) {
   }
 }
 
+TEST(FindField, ReadsKeysAndTextsOfEveryLength) {
+  // Around 127 bytes lengths begin to take two bytes.
+  for (size_t key_size = 0; key_size < 140; key_size += key_size < 100 ? 9 : 1) {
+    for (size_t text_size = 0; text_size < 140; text_size += text_size < 100 ? 7 : 1) {
+      const std::string key(key_size, 'k'), text(text_size, 't');
+      v1::Event event = Small();
+      google::protobuf::Struct* fields = event.mutable_data();
+      (*fields->mutable_fields())[key].set_string_value(text);
+      EventView view;
+      ASSERT_EQ(ParseEvent(event.SerializeAsString(), Limits(), &view), ParseError::kOk);
+      const std::string bytes = fields->SerializeAsString();
+      const ValueView found = FindField(bytes, key);
+      ASSERT_EQ(found.kind, Kind::kString) << key_size << " " << text_size;
+      ASSERT_EQ(found.bytes, text);
+      for (size_t n = 0; n < bytes.size(); ++n) {
+        ASSERT_EQ(FindField(absl::string_view(bytes).substr(0, n), key).kind, Kind::kAbsent);
+      }
+    }
+  }
+}
+
 TEST(ListCursor, ReadsElementsInOrder) {
   google::protobuf::ListValue list;
   list.add_values()->set_number_value(1);

@@ -17,6 +17,7 @@
 #include "common/clock/rfc3339.h"
 #include "common/event/event_proto.h"
 #include "common/event/event_writer.h"
+#include "common/event/short_copy.h"
 #include "common/event/utf8.h"
 #include "common/status/status.h"
 #include "naru/catalog/v1/resources.pb.h"
@@ -85,7 +86,7 @@ struct TypeSchema::Object {
   UnknownPolicy unknown = UnknownPolicy::kKeep;
 
   int Find(absl::string_view name, size_t guess) const {
-    if (guess < fields.size() && fields[guess].name == name) return static_cast<int>(guess);
+    if (guess < fields.size() && SameText(fields[guess].name, name)) return static_cast<int>(guess);
     const auto it = index.find(name);
     return it == index.end() ? -1 : it->second;
   }

@@ -1,9 +1,9 @@
 // The event log: the seam that makes "one process" and "on Kafka" the same program.
 //
-// A log has topics; a topic has partitions; a partition is a sequence of records with growing offsets (not always dense).
-// Two implementations pass one conformance suite (event_log_conformance.h): RocksEventLog in the process and KafkaEventLog.
-// A service that reads a topic, keeps state and writes a topic is one code path:
-// consume -> update state -> Commit{append changes, offsets}.
+// A log has topics; a topic has partitions; a partition is a sequence of records with growing offsets (not always
+// dense). Two implementations pass one conformance suite (event_log_conformance.h): RocksEventLog in the process and
+// KafkaEventLog. A service that reads a topic, keeps state and writes a topic is one code path: consume -> update state
+// -> Commit{append changes, offsets}.
 #pragma once
 
 #include <chrono>
@@ -112,6 +112,9 @@ struct Transaction {
   /// reason FENCED). Null: offsets are stored without a group (single readers).
   Consumer* consumer = nullptr;
   std::vector<LocalWrite> local;
+  /// Nobody waits for it: embedded, it may be held back for some milliseconds, to be synced together with what others
+  /// append. It is as durable as any other when Commit returns.
+  bool patient = false;
 };
 
 /// A record as read. Views live as long as the FetchedBatch it came in.
@@ -192,17 +195,17 @@ class Producer {
   using Callback = std::function<void(absl::StatusOr<AppendResult>)>;
 
   /// Appends; `done` is called once everything is durable (synced, or acks=all), from a thread of the log, in the order
-  /// of the calls; it must not block. The batches' views must live until then. Embedded: all batches and `local` are one
-  /// atomic write. On Kafka a failure may leave some of the records stored.
-  /// Errors: RESOURCE_EXHAUSTED (disk nearly full, or too much in flight: retry later), UNAVAILABLE, NOT_FOUND (topic).
+  /// of the calls; it must not block. The batches' views must live until then. Embedded: all batches and `local` are
+  /// one atomic write. On Kafka a failure may leave some of the records stored. Errors: RESOURCE_EXHAUSTED (disk nearly
+  /// full, or too much in flight: retry later), UNAVAILABLE, NOT_FOUND (topic).
   virtual void AppendAsync(std::vector<AppendBatch> batches, std::vector<LocalWrite> local, Callback done) = 0;
 
   /// AppendAsync and wait.
   absl::StatusOr<AppendResult> Append(std::vector<AppendBatch> batches, std::vector<LocalWrite> local = {});
 
   /// Commits all or nothing. Needs a transactional id. One at a time.
-  /// Errors: as AppendAsync; ABORTED with reason FENCED when a newer producer or group generation took over: throw state
-  /// away and start again.
+  /// Errors: as AppendAsync; ABORTED with reason FENCED when a newer producer or group generation took over: throw
+  /// state away and start again.
   virtual absl::StatusOr<AppendResult> Commit(const Transaction& transaction) = 0;
 };
 

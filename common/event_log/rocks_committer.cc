@@ -24,6 +24,8 @@ constexpr size_t kSmallWriteBytes = 64 << 10;
 // How many bytes a partition takes before its end is noted again. The note is there so that the loss of the newest
 // table is seen: nothing else would show that there was more.
 constexpr uint64_t kEndMarkBytes = 256 << 10;
+// How long a patient request waits for others. Each sync of its own would hold up the appends that come meanwhile.
+constexpr std::chrono::milliseconds kPatience(10);
 // A batch's memory is used again unless it grew beyond this.
 constexpr size_t kKeptBatchBytes = size_t{2} << 20;
 
@@ -79,6 +81,8 @@ void Committer::Submit(std::unique_ptr<CommitRequest> request, bool wait) {
   }
   in_flight_bytes_ += bytes;
   store_->stats()->in_flight_bytes = static_cast<int64_t>(in_flight_bytes_);
+  if (!request->patient) ++eager_;
+  if (queue_.empty()) patience_ends_ = std::chrono::steady_clock::now() + kPatience;
   queue_.push_back(std::move(request));
   work_.Signal();
 }
@@ -113,22 +117,35 @@ void Committer::NoteEnds() {
 
 void Committer::Barrier() { SubmitAndWait(std::make_unique<CommitRequest>()).status().IgnoreError(); }
 
+// Waits for work and takes what may be written together; returns its bytes. An empty group: it is over.
+size_t Committer::TakeGroup(Group* group) {
+  MutexLock lock(&mu_);
+  while (eager_ == 0 && !stopping_) {
+    if (queue_.empty()) {
+      work_.Wait(&mu_);
+      continue;
+    }
+    const auto left = patience_ends_ - std::chrono::steady_clock::now();
+    if (left.count() <= 0) break;
+    work_.WaitFor(&mu_, std::chrono::ceil<std::chrono::microseconds>(left));
+  }
+  size_t bytes = 0;
+  while (!queue_.empty()) {
+    const size_t next = queue_.front()->Bytes();
+    if (!group->empty() && bytes + next > kMaxGroupBytes) break;
+    bytes += next;
+    if (!queue_.front()->patient) --eager_;
+    group->push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  return bytes;
+}
+
 void Committer::Run() {
   Group group;
   while (true) {
-    size_t bytes = 0;
-    {
-      MutexLock lock(&mu_);
-      while (queue_.empty() && !stopping_) work_.Wait(&mu_);
-      if (queue_.empty()) return;
-      while (!queue_.empty()) {
-        const size_t next = queue_.front()->Bytes();
-        if (!group.empty() && bytes + next > kMaxGroupBytes) break;
-        bytes += next;
-        group.push_back(std::move(queue_.front()));
-        queue_.pop_front();
-      }
-    }
+    const size_t bytes = TakeGroup(&group);
+    if (group.empty()) return;
     CommitGroup(&group);
     for (const std::unique_ptr<CommitRequest>& request : group) {
       if (!request->done) continue;
@@ -138,6 +155,7 @@ void Committer::Run() {
         request->done(request->status);
       }
     }
+    WakeReaders();  // last: they will be busy with it, and those who wait for an answer are first
     group.clear();
     MutexLock lock(&mu_);
     in_flight_bytes_ -= bytes;
@@ -238,12 +256,18 @@ void Committer::Publish(const Group& group) {
   stats->appended_records += records;
   stats->appended_bytes += bytes;
   stats->refused_appends += refused;
-  std::vector<Topic*> topics;
   for (const auto& [partition, before] : touched_) {
     const Partition::Tail& tail = partition->tail;
     if (tail.previous_end == before.previous_end) continue;  // given up, or nothing in it
     partition->end_bytes.store(tail.bytes);
     partition->end_offset.store(tail.previous_end);
+  }
+}
+
+void Committer::WakeReaders() {
+  std::vector<Topic*> topics;
+  for (const auto& [partition, before] : touched_) {
+    if (partition->tail.previous_end == before.previous_end) continue;
     if (std::find(topics.begin(), topics.end(), partition->topic) == topics.end()) topics.push_back(partition->topic);
   }
   for (Topic* topic : topics) topic->Wake();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -48,6 +49,9 @@ struct CommitRequest {
   /// Called last, in the order of Submit. Must not block.
   Producer::Callback done;
 
+  /// It may wait a little for others to be written with.
+  bool patient = false;
+
   absl::Status status;  ///< not OK: only calls `done`
   AppendResult result;
 
@@ -78,10 +82,12 @@ class Committer {
  private:
   using Group = std::vector<std::unique_ptr<CommitRequest>>;
   void Run();
+  size_t TakeGroup(Group* group);
   void CommitGroup(Group* group);
   absl::Status Stage(CommitRequest* request, rocksdb::WriteBatch* batch);
   void StageAppend(CommitRequest::Append* append, AppendedBatch* appended, rocksdb::WriteBatch* batch);
   void Publish(const Group& group);
+  void WakeReaders();
   void GiveUp(Group* group, const absl::Status& status);
 
   RocksStore* const store_;
@@ -91,6 +97,9 @@ class Committer {
   CondVar work_;
   CondVar room_;
   std::deque<std::unique_ptr<CommitRequest>> queue_ ABSL_GUARDED_BY(mu_);
+  size_t eager_ ABSL_GUARDED_BY(mu_) = 0;  // of queue_: those that are not patient
+  std::chrono::steady_clock::time_point patience_ends_
+      ABSL_GUARDED_BY(mu_);  // of the first in queue_, if it is patient
   size_t in_flight_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 

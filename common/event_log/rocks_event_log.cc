@@ -131,6 +131,7 @@ class RocksProducer : public Producer {
     }
     MutexLock one_at_a_time(&commit_mu_);
     auto request = std::make_unique<CommitRequest>();
+    request->patient = transaction.patient;
     NARU_RETURN_IF_ERROR(Prepare(transaction.appends, transaction.local, request.get()));
     for (const GroupOffsets& offsets : transaction.offsets) {
       NARU_RETURN_IF_ERROR(StageOffsets(offsets, request.get()));

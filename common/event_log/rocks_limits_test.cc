@@ -147,6 +147,31 @@ TEST_F(RocksLimits, ALongBatchIsCutIntoBlocksWithOffsetsInOrder) {
   }
 }
 
+TEST_F(RocksLimits, PatientCommitsEndWithAndWithoutCompany) {
+  log_.Open();
+  MakeTopic("events");
+  constexpr int kRounds = 20;
+  const std::vector<Record> records = {{"", "value", TestLog::kNow}};
+  auto patient = *log_->OpenProducer({.transactional_id = "patient"});
+  auto eager = *log_->OpenProducer({});
+  Transaction transaction;
+  transaction.appends = {AppendBatch{"events", 0, {}, records}};
+  transaction.patient = true;
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(patient->Commit(transaction).status(), absl::OkStatus());  // alone
+  std::thread other([&] {
+    for (int i = 0; i < kRounds; ++i) EXPECT_TRUE(patient->Commit(transaction).ok());
+  });
+  int appended = 0;
+  for (; appended < kRounds; ++appended) ASSERT_TRUE(eager->Append({AppendBatch{"events", 0, {}, records}}).ok());
+  other.join();
+  EXPECT_EQ(log_->DescribeTopic("events")->partitions[0].end_offset, 3 + kRounds + appended);
+  patient.reset();
+  eager.reset();
+  log_.Close();
+  log_.Open();
+  EXPECT_EQ(log_->DescribeTopic("events")->partitions[0].end_offset, 3 + kRounds + appended);
+}
+
 TEST_F(RocksLimits, TooMuchInFlightIsRefusedInOrderAndNothingElseIsLost) {
   log_.options.memory_budget = size_t{16} << 20;  // 4 MiB in flight
   log_.Open();

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "common/input_format/short_copy.h"
+#include "common/event/short_copy.h"
 
 namespace naru::input_format {
 
@@ -16,7 +16,7 @@ class ByteArena {
  public:
   absl::string_view Copy(absl::string_view bytes) {
     char* out = Allocate(bytes.size());
-    CopyShort(out, bytes.data(), bytes.size());
+    event::CopyShort(out, bytes.data(), bytes.size());
     return {out, bytes.size()};
   }
 

@@ -62,7 +62,7 @@ class OpenObject {
   int NumberOf(absl::string_view key, size_t position) {
     if (position >= seen_.size()) seen_.resize(position + 1);
     Seen& seen = seen_[position];
-    if (seen.key.size() == key.size() && seen.number != kUnknown && EqualShort(seen.key.data(), key.data(), key.size())) {
+    if (seen.number != kUnknown && event::SameText(seen.key, key)) {
       return seen.number;
     }
     const auto& names = keys_->names();

@@ -9,7 +9,7 @@
 #include "common/event/event_view.h"
 #include "common/event/event_writer.h"
 #include "common/event/wire.h"
-#include "common/input_format/short_copy.h"
+#include "common/event/short_copy.h"
 
 namespace naru::input_format {
 
@@ -98,7 +98,7 @@ class WireBuffer {
     return Varint(p, length);
   }
 
-  static char* Copy(char* p, absl::string_view bytes) { return CopyShort(p, bytes.data(), bytes.size()); }
+  static char* Copy(char* p, absl::string_view bytes) { return event::CopyShort(p, bytes.data(), bytes.size()); }
 
   static char* WriteValue(char* p, const event::ValueView& value) {
     using event::wire::Tag;

@@ -136,7 +136,8 @@ void Commit::AddLate(const LateBatch& late) {
   late_.push_back(std::move(batch));
 }
 
-absl::Status Commit::Run(event_log::Producer& producer, event_log::Consumer* consumer, const std::string& group) {
+absl::Status Commit::Run(event_log::Producer& producer, event_log::Consumer* consumer, const std::string& group,
+                         bool patient) {
   event_log::Transaction transaction;
   event_log::GroupOffsets offsets;
   offsets.group = group;
@@ -153,6 +154,7 @@ absl::Status Commit::Run(event_log::Producer& producer, event_log::Consumer* con
   transaction.appends.insert(transaction.appends.end(), late_.begin(), late_.end());
   transaction.offsets.push_back(std::move(offsets));
   transaction.consumer = consumer;
+  transaction.patient = patient;
   NARU_ASSIGN_OR_RETURN(const event_log::AppendResult result, producer.Commit(transaction));
   for (size_t i = 0; i < parts_.size(); ++i) {
     MarkStored(&parts_[i], i < result.size() ? result[i].last_offset : INT64_MAX - 1);

@@ -32,9 +32,10 @@ class Commit {
   bool empty() const { return parts_.empty(); }
   int64_t bytes() const { return bytes_; }
 
-  /// Commits; on success everything added is marked as stored. Errors: those of Producer::Commit; then the states are
-  /// still to be stored.
-  absl::Status Run(event_log::Producer& producer, event_log::Consumer* consumer, const std::string& group);
+  /// Commits; on success everything added is marked as stored. `patient`: nobody waits for it. Errors: those of
+  /// Producer::Commit; then the states are still to be stored.
+  absl::Status Run(event_log::Producer& producer, event_log::Consumer* consumer, const std::string& group,
+                   bool patient);
 
  private:
   struct Part {

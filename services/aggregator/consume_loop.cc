@@ -15,6 +15,7 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr milliseconds kIdlePoll{100};
 constexpr milliseconds kHurriedCommit{20};
+constexpr size_t kFewRecords = 500;
 constexpr milliseconds kMaxRetryDelay{30'000};
 constexpr milliseconds kRestoreTimeout{60'000};
 constexpr milliseconds kEvictionInterval{500};
@@ -266,7 +267,9 @@ absl::Status ConsumeLoop::Consume(Session* session, milliseconds wait) {
     return absl::OkStatus();
   }
   NARU_RETURN_IF_ERROR(session->failure);
+  size_t records = 0;
   for (const event_log::FetchedBatch& batch : *batches) {
+    records += batch.records.size();
     const auto found = session->partitions.find(batch.partition);
     if (found == session->partitions.end()) continue;
     const int64_t before = session->kernel->processed_events();
@@ -284,7 +287,17 @@ absl::Status ConsumeLoop::Consume(Session* session, milliseconds wait) {
       if (!status.ok() && !MayTryAgain(status)) return status;
     }
   }
+  Linger(*session, records);
   return absl::OkStatus();
+}
+
+void ConsumeLoop::Linger(const Session& session, size_t records) {
+  if (records == 0 || records >= kFewRecords || session.rebuilding) return;
+  const auto until = SteadyClock::now() + options_.linger;
+  MutexLock lock(&mu_);
+  while (!stopping() && !hurry_.load(std::memory_order_relaxed) && SteadyClock::now() < until) {
+    wake_.WaitFor(&mu_, std::chrono::duration_cast<std::chrono::microseconds>(until - SteadyClock::now()));
+  }
 }
 
 int64_t ConsumeLoop::DirtyBytes(const Session& session) {
@@ -326,20 +339,21 @@ milliseconds ConsumeLoop::PollWait(const Session& session) const {
 absl::Status ConsumeLoop::CommitAll(Session* session) {
   std::vector<SourcePartition*> all;
   for (const auto& [p, partition] : session->partitions) all.push_back(partition.get());
-  hurry_.store(false, std::memory_order_relaxed);
-  const absl::Status status = CommitPartitions(session, all);
+  const bool hurried = hurry_.exchange(false, std::memory_order_relaxed);
+  const absl::Status status = CommitPartitions(session, all, !hurried && !session->rebuilding && !stopping());
   session->last_commit = SteadyClock::now();
   return status;
 }
 
-absl::Status ConsumeLoop::CommitPartitions(Session* session, const std::vector<SourcePartition*>& partitions) {
+absl::Status ConsumeLoop::CommitPartitions(Session* session, const std::vector<SourcePartition*>& partitions,
+                                           bool patient) {
   Commit commit(view_, finality_, clock_.NowMicros());
   for (SourcePartition* partition : partitions) {
     commit.Add(partition);
     commit.AddLate(session->late[partition->partition()]);
   }
   if (commit.empty()) return absl::OkStatus();
-  NARU_RETURN_IF_ERROR(commit.Run(*session->producer, session->consumer.get(), options_.group));
+  NARU_RETURN_IF_ERROR(commit.Run(*session->producer, session->consumer.get(), options_.group, patient));
   for (SourcePartition* partition : partitions) session->late[partition->partition()].events.clear();
   MutexLock lock(&mu_);
   ++stats_.commits;

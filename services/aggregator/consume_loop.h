@@ -36,6 +36,9 @@ struct ConsumeLoopOptions {
   /// For the states in memory; clean panes beyond it are dropped (and read again when needed).
   size_t memory_budget_bytes = size_t{64} << 20;
   size_t poll_bytes = size_t{4} << 20;
+  /// After few events the next ones are gathered for so long: windows change with commits only, and a wake-up for each
+  /// event that comes takes the processor from those who bring them.
+  std::chrono::milliseconds linger{10};
   std::chrono::milliseconds maintenance_interval{10'000};
   /// How long a session that failed waits before the next; doubled up to 30 s.
   std::chrono::milliseconds retry_delay{500};
@@ -99,8 +102,10 @@ class ConsumeLoop {
   absl::StatusOr<std::vector<std::pair<int, int64_t>>> Assign(Session* session, const std::vector<int>& partitions);
   absl::Status Revoke(Session* session, const std::vector<int>& partitions);
   absl::Status Consume(Session* session, std::chrono::milliseconds wait);
+  void Linger(const Session& session, size_t records);
   absl::Status CommitAll(Session* session);
-  absl::Status CommitPartitions(Session* session, const std::vector<SourcePartition*>& partitions);
+  absl::Status CommitPartitions(Session* session, const std::vector<SourcePartition*>& partitions,
+                                bool patient = false);
   bool CommitDue(const Session& session) const;
   std::chrono::milliseconds PollWait(const Session& session) const;
   static int64_t DirtyBytes(const Session& session);

@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
+#include "common/event/short_copy.h"
 
 namespace naru::aggregator {
 
@@ -20,7 +21,7 @@ class TypeIds {
   /// The number of a type, new or known. Not when full().
   uint32_t Find(absl::string_view type) {
     Recent& recent = recent_[Spread(type)];
-    if (recent.name == type && recent.generation == generation_) return recent.id;
+    if (event::SameText(recent.name, type) && recent.generation == generation_) return recent.id;
     const auto [found, added] = ids_.try_emplace(type, static_cast<uint32_t>(ids_.size()));
     recent = {std::string(type), generation_, found->second};
     return found->second;

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/clock/duration.h"
 #include "common/clock/rfc3339.h"
+#include "common/event/short_copy.h"
 #include "common/event/utf8.h"
 #include "naru/ingest/v1/ingest.pb.h"
 
@@ -78,7 +79,7 @@ EventChecker::EventChecker(const EventCheckOptions& options, const TypeTable& ty
 EventChecker::~EventChecker() = default;
 
 const CompiledType* EventChecker::FindType(absl::string_view name) {
-  if (name != last_name_ || last_name_.empty()) {
+  if (last_name_.empty() || !event::SameText(name, last_name_)) {
     last_name_ = name;
     last_type_ = types_.Find(name);
   }

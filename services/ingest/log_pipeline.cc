@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/event/event_writer.h"
+#include "common/event/short_copy.h"
 #include "common/event/utf8.h"
 #include "common/log/log.h"
 #include "common/metrics/metrics.h"
@@ -374,7 +375,7 @@ void LogPipeline::CountAndKeep(Job* job) {
     }
     if (event.state != EventState::kStore) continue;
     ++result.accepted;
-    if (event.type_name != type) {
+    if (!event::SameText(event.type_name, type)) {
       flush();
       type = event.type_name;
     }

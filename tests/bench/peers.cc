@@ -1,5 +1,5 @@
 // The peers that Naru is measured against, driven with the same events. Each command prints one JSON line.
-//   bench_peers redis HOST PORT SECONDS        XADD in pipelined batches over 4 connections
+//   bench_peers redis HOST PORT SECONDS WINDOW XADD in pipelined batches over 4 connections, WINDOW of them under way
 //   bench_peers grpc_drop                      a server that parses StreamEvents with generated code and drops them;
 //                                              prints its port, runs until standard input closes
 //   bench_peers rdkafka BROKERS TOPIC SECONDS  librdkafka's own producer, acks=all, idempotent
@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -54,27 +55,37 @@ int Connect(const char* host, int port) {
 std::string RespBatch(uint64_t seed) {
   std::string out;
   for (const std::string& event : naru::bench::MakeEvents(seed, kBatch)) {
-    absl::StrAppend(&out, "*5\r\n$4\r\nXADD\r\n$6\r\nevents\r\n$1\r\n*\r\n$1\r\ne\r\n$", event.size(), "\r\n", event, "\r\n");
+    absl::StrAppend(&out, "*5\r\n$4\r\nXADD\r\n$6\r\nevents\r\n$1\r\n*\r\n$1\r\ne\r\n$", event.size(), "\r\n", event,
+                    "\r\n");
   }
   return out;
 }
 
-void ReadReplies(int fd, int count) {
+// Reads until at least `count` replies have come since `*line_ends` was 0; what comes beyond them stays counted.
+void ReadReplies(int fd, int count, int* line_ends) {
   char buffer[65536];
   // Each reply is a bulk string: two line ends.
-  int line_ends = 0;
-  while (line_ends < 2 * count) {
+  while (*line_ends < 2 * count) {
     const ssize_t n = read(fd, buffer, sizeof(buffer));
     if (n <= 0) std::exit(1);
     if (buffer[0] == '-') {
       std::fprintf(stderr, "redis: %.*s\n", static_cast<int>(n), buffer);
       std::exit(1);
     }
-    for (ssize_t i = 0; i < n; ++i) line_ends += buffer[i] == '\n';
+    for (ssize_t i = 0; i < n; ++i) *line_ends += buffer[i] == '\n';
+  }
+  *line_ends -= 2 * count;
+}
+
+void WriteAll(int fd, const std::string& bytes) {
+  for (size_t sent = 0; sent < bytes.size();) {
+    const ssize_t n = write(fd, bytes.data() + sent, bytes.size() - sent);
+    if (n <= 0) std::exit(1);
+    sent += n;
   }
 }
 
-int RunRedis(const char* host, int port, double seconds) {
+int RunRedis(const char* host, int port, double seconds, int window) {
   std::atomic<int64_t> events{0};
   std::vector<std::thread> threads;
   std::vector<std::vector<std::string>> batches(kStreams);
@@ -85,14 +96,13 @@ int RunRedis(const char* host, int port, double seconds) {
   for (int t = 0; t < kStreams; ++t) {
     threads.emplace_back([&, t] {
       const int fd = Connect(host, port);
-      for (int b = 0; SecondsSince(start) < seconds; ++b) {
-        const std::string& batch = batches[t][b % kBatchesPerStream];
-        for (size_t sent = 0; sent < batch.size();) {
-          const ssize_t n = write(fd, batch.data() + sent, batch.size() - sent);
-          if (n <= 0) std::exit(1);
-          sent += n;
+      int under_way = 0, line_ends = 0;
+      for (int b = 0; under_way > 0 || SecondsSince(start) < seconds; ++b) {
+        for (; under_way < window && SecondsSince(start) < seconds; ++under_way) {
+          WriteAll(fd, batches[t][(b + under_way) % kBatchesPerStream]);
         }
-        ReadReplies(fd, kBatch);
+        ReadReplies(fd, kBatch, &line_ends);
+        --under_way;
         events += kBatch;
       }
       close(fd);
@@ -138,8 +148,8 @@ int RunRdkafka(const char* brokers, const char* topic, double seconds) {
   char error[512];
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   const std::pair<const char*, const char*> settings[] = {
-      {"bootstrap.servers", brokers}, {"acks", "all"},      {"enable.idempotence", "true"},
-      {"compression.codec", "lz4"},   {"linger.ms", "5"},   {"queue.buffering.max.messages", "500000"}};
+      {"bootstrap.servers", brokers}, {"acks", "all"},    {"enable.idempotence", "true"},
+      {"compression.codec", "lz4"},   {"linger.ms", "5"}, {"queue.buffering.max.messages", "500000"}};
   for (const auto& [name, value] : settings) rd_kafka_conf_set(conf, name, value, error, sizeof(error));
   static std::atomic<int64_t> delivered{0};
   rd_kafka_conf_set_dr_msg_cb(conf, [](rd_kafka_t*, const rd_kafka_message_t* message, void*) {
@@ -187,11 +197,14 @@ int RunFdatasync(const std::string& dir, double seconds) {
 
 int main(int argc, char** argv) {
   const std::string command = argc > 1 ? argv[1] : "";
-  if (command == "redis" && argc == 5) return RunRedis(argv[2], std::atoi(argv[3]), std::atof(argv[4]));
+  if (command == "redis" && argc == 6) {
+    return RunRedis(argv[2], std::atoi(argv[3]), std::atof(argv[4]), std::max(1, std::atoi(argv[5])));
+  }
   if (command == "grpc_drop" && argc == 2) return RunGrpcDrop();
   if (command == "rdkafka" && argc == 5) return RunRdkafka(argv[2], argv[3], std::atof(argv[4]));
   if (command == "fdatasync" && argc == 4) return RunFdatasync(argv[2], std::atof(argv[3]));
-  std::fprintf(stderr, "usage: bench_peers redis HOST PORT SECONDS | grpc_drop | rdkafka BROKERS TOPIC SECONDS | "
-                       "fdatasync DIR SECONDS\n");
+  std::fprintf(stderr,
+               "usage: bench_peers redis HOST PORT SECONDS WINDOW | grpc_drop | rdkafka BROKERS TOPIC SECONDS | "
+               "fdatasync DIR SECONDS\n");
   return 2;
 }

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
-namespace naru::input_format {
+#include "absl/strings/string_view.h"
+
+namespace naru::event {
 
 /// memcpy, for sizes that are mostly below 32. Reads and writes exactly `size` bytes.
 inline char* CopyShort(char* to, const char* from, size_t size) {
@@ -61,4 +63,9 @@ inline bool EqualShort(const char* a, const char* b, size_t size) {
   return true;
 }
 
-}  // namespace naru::input_format
+/// a == b, for names and the like.
+inline bool SameText(absl::string_view a, absl::string_view b) {
+  return a.size() == b.size() && EqualShort(a.data(), b.data(), a.size());
+}
+
+}  // namespace naru::event
