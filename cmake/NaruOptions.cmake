@@ -13,6 +13,7 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2")       # assertions stay on: a broken invariant must stop, not corrupt
+set(NARU_COLD_FLAGS $<$<CONFIG:Release>:-O1>)  # for what no event passes through
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1")     # line tables are enough for sanitizer reports and build twice as fast
 
 find_program(NARU_CCACHE ccache)
@@ -42,6 +43,7 @@ if(NARU_FUZZ)
 endif()
 
 add_library(naru_options INTERFACE)
-target_compile_options(naru_options INTERFACE -Wall -Wextra -Wno-sign-compare -Wno-missing-field-initializers
+# -pthread everywhere: it defines a macro, and precompiled headers want the same macros in all that use them.
+target_compile_options(naru_options INTERFACE -pthread -Wall -Wextra -Wno-sign-compare -Wno-missing-field-initializers
   $<$<BOOL:${NARU_WERROR}>:-Werror> $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
 target_include_directories(naru_options INTERFACE ${CMAKE_SOURCE_DIR})

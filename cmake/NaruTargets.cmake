@@ -2,6 +2,8 @@
 #
 #   naru_add_library(clock SRCS a.cc DEPS absl::time TESTS a_test.cc [TEST_DEPS ...] [TEST_LABELS unit] [ASAN])
 #       The library naru::clock; its tests become one program and one ctest entry, clock_test.
+#       COLD: not on the way of an event; built with less optimisation, as tests are, which takes half the time.
+#       GRPC: most of its files include gRPC or Protobuf (cmake/NaruPrecompiled.cmake).
 #       ASAN: the tests also belong to the target asan_tests (built and run under the dev preset by scripts/test).
 #   naru_add_test(event_log_kafka_test SRCS ... DEPS ... LABELS kafka [TIMEOUT 300] [ASAN])
 #       A test program of its own.
@@ -32,6 +34,8 @@ function(naru_add_test name)
   add_executable(${name} ${T_SRCS})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE naru_options ${T_DEPS} GTest::gmock GTest::gtest_main)
+  naru_use_precompiled(${name} test)
+  target_compile_options(${name} PRIVATE ${NARU_COLD_FLAGS})
   add_test(NAME ${name} COMMAND ${name})
   if(NOT T_LABELS)
     set(T_LABELS unit)
@@ -53,10 +57,18 @@ function(naru_add_test name)
 endfunction()
 
 function(naru_add_library name)
-  cmake_parse_arguments(L "ASAN" "" "SRCS;DEPS;PRIVATE_DEPS;TESTS;TEST_DEPS;TEST_LABELS" ${ARGN})
+  cmake_parse_arguments(L "ASAN;COLD;GRPC" "" "SRCS;DEPS;PRIVATE_DEPS;TESTS;TEST_DEPS;TEST_LABELS" ${ARGN})
   if(L_SRCS)
     add_library(naru_${name} STATIC ${L_SRCS})
     target_link_libraries(naru_${name} PUBLIC naru_options ${L_DEPS} PRIVATE ${L_PRIVATE_DEPS})
+    if(L_COLD)
+      target_compile_options(naru_${name} PRIVATE ${NARU_COLD_FLAGS})
+    endif()
+    if(L_GRPC)
+      naru_use_precompiled(naru_${name} grpc)
+    else()
+      naru_use_precompiled(naru_${name} core)
+    endif()
   else()
     add_library(naru_${name} INTERFACE)
     target_link_libraries(naru_${name} INTERFACE naru_options ${L_DEPS})
@@ -83,11 +95,12 @@ function(naru_add_service name)
     set(asan ASAN)
   endif()
   naru_add_library(${name}_service SRCS ${S_SRCS} DEPS ${S_DEPS} TESTS ${S_TESTS} TEST_DEPS ${S_TEST_DEPS}
-                   TEST_LABELS ${S_TEST_LABELS} ${asan})
+                   TEST_LABELS ${S_TEST_LABELS} GRPC ${asan})
   if(S_MAIN)
     string(REPLACE "_" "-" program ${name})
     add_executable(naru-${program} ${S_MAIN})
     target_link_libraries(naru-${program} PRIVATE naru::${name}_service)
+    naru_use_precompiled(naru-${program} grpc)
   endif()
 endfunction()
 

@@ -16,7 +16,7 @@ constexpr absl::string_view kZstdMagic("\x28\xb5\x2f\xfd", 4);
 constexpr int kMaxZstdWindowLog = 27;
 constexpr size_t kStepBytes = 256 * 1024;
 
-bool StartsWith(absl::string_view text, absl::string_view start) { return text.substr(0, start.size()) == start; }
+bool BeginsWith(absl::string_view text, absl::string_view start) { return text.substr(0, start.size()) == start; }
 
 }  // namespace
 
@@ -52,8 +52,8 @@ absl::Status ImportDecompressor::Detect(absl::string_view* input, bool at_end) {
   first_.append(input->data(), wanted);
   input->remove_prefix(wanted);
   if (first_.size() < kZstdMagic.size() && !at_end) return absl::OkStatus();
-  compression_ = StartsWith(first_, kGzipMagic)   ? ImportCompression::kGzip
-                 : StartsWith(first_, kZstdMagic) ? ImportCompression::kZstd
+  compression_ = BeginsWith(first_, kGzipMagic)   ? ImportCompression::kGzip
+                 : BeginsWith(first_, kZstdMagic) ? ImportCompression::kZstd
                                                   : ImportCompression::kNone;
   first_unread_ = first_;
   return absl::OkStatus();
