@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -51,26 +52,27 @@ absl::Status WriteError(const std::string& path) {
 
 std::string EncodeGeneration(const Generation& file) {
   return absl::StrCat(file.id.device, "\t", file.id.inode, "\t", static_cast<int>(file.state), "\t",
-                      absl::Hex(file.first_line), "\t", absl::Hex(file.tail), "\t", file.position.end_byte, "\t",
-                      file.position.next_line_number, "\t", file.position.line_id, "\t", absl::CEscape(file.seed), "\t",
-                      absl::CEscape(file.name), "\t", absl::CEscape(file.path), "\t",
-                      absl::CEscape(file.position.header), "\n");
+                      absl::Hex(file.first_line), "\t", absl::Hex(file.head), "\t", file.head_size, "\t",
+                      absl::Hex(file.tail), "\t", file.position.end_byte, "\t", file.position.next_line_number, "\t",
+                      file.position.line_id, "\t", absl::CEscape(file.seed), "\t", absl::CEscape(file.name), "\t",
+                      absl::CEscape(file.path), "\t", absl::CEscape(file.position.header), "\n");
 }
 
 bool DecodeGeneration(absl::string_view line, Generation* file) {
   const std::vector<absl::string_view> parts = absl::StrSplit(line, '\t');
   int state = 0;
-  if (parts.size() != 12 || !absl::SimpleAtoi(parts[0], &file->id.device) ||
+  if (parts.size() != 14 || !absl::SimpleAtoi(parts[0], &file->id.device) ||
       !absl::SimpleAtoi(parts[1], &file->id.inode) || !absl::SimpleAtoi(parts[2], &state) || state < 0 || state > 2 ||
-      !absl::SimpleHexAtoi(parts[3], &file->first_line) || !absl::SimpleHexAtoi(parts[4], &file->tail) ||
-      !absl::SimpleAtoi(parts[5], &file->position.end_byte) ||
-      !absl::SimpleAtoi(parts[6], &file->position.next_line_number)) {
+      !absl::SimpleHexAtoi(parts[3], &file->first_line) || !absl::SimpleHexAtoi(parts[4], &file->head) ||
+      !absl::SimpleAtoi(parts[5], &file->head_size) || !absl::SimpleHexAtoi(parts[6], &file->tail) ||
+      !absl::SimpleAtoi(parts[7], &file->position.end_byte) ||
+      !absl::SimpleAtoi(parts[8], &file->position.next_line_number)) {
     return false;
   }
   file->state = static_cast<Generation::State>(state);
-  file->position.line_id = std::string(parts[7]);
-  return absl::CUnescape(parts[8], &file->seed) && absl::CUnescape(parts[9], &file->name) &&
-         absl::CUnescape(parts[10], &file->path) && absl::CUnescape(parts[11], &file->position.header);
+  file->position.line_id = std::string(parts[9]);
+  return absl::CUnescape(parts[10], &file->seed) && absl::CUnescape(parts[11], &file->name) &&
+         absl::CUnescape(parts[12], &file->path) && absl::CUnescape(parts[13], &file->position.header);
 }
 
 }  // namespace
@@ -104,7 +106,7 @@ absl::StatusOr<FollowState> LoadFollowState(const std::string& path) {
   return state;
 }
 
-absl::Status SaveFollowState(const std::string& path, const FollowState& state, bool durable) {
+absl::Status SaveFollowState(const std::string& path, const FollowState& state) {
   std::string text = absl::StrCat(kFirstLine, "\t", state.last_look_us, "\n");
   for (const auto& generation : state.generations) text += EncodeGeneration(*generation);
   const std::string next = path + ".new";
@@ -120,9 +122,14 @@ absl::Status SaveFollowState(const std::string& path, const FollowState& state, 
     at += std::max<ssize_t>(count, 0);
     left -= static_cast<size_t>(std::max<ssize_t>(count, 0));
   }
-  good = good && (!durable || fsync(fd) == 0);
+  good = good && fsync(fd) == 0;
   good = close(fd) == 0 && good;
-  return good && std::rename(next.c_str(), path.c_str()) == 0 ? absl::OkStatus() : WriteError(path);
+  if (!good || std::rename(next.c_str(), path.c_str()) != 0) return WriteError(path);
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const int folder_fd = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  good = folder_fd >= 0 && fsync(folder_fd) == 0;
+  if (folder_fd >= 0) close(folder_fd);
+  return good ? absl::OkStatus() : WriteError(folder);
 }
 
 struct ContentReader::State {
@@ -215,6 +222,19 @@ uint64_t FirstLineHash(int fd, bool* compressed) {
     if (count == 0) return *compressed && !text.empty() ? HashOf(text) : 0;
   }
   return HashOf(absl::string_view(text).substr(0, kFirstLineBytes));
+}
+
+uint64_t HeadHash(int fd, int64_t* size) {
+  ContentReader reader(fd);
+  std::string text(static_cast<size_t>(*size), '\0');
+  int64_t have = 0;
+  while (have < *size) {
+    const int64_t count = reader.Read(text.data() + have, static_cast<size_t>(*size - have));
+    if (count <= 0) break;
+    have += count;
+  }
+  *size = have;
+  return HashOf(absl::string_view(text).substr(0, static_cast<size_t>(have)));
 }
 
 uint64_t TailHash(int fd, int64_t end) {

@@ -46,6 +46,8 @@ struct Generation {
   std::string path;  ///< where it was seen last
   std::string seed;
   uint64_t first_line = 0;  ///< hash
+  uint64_t head = 0;        ///< hash of the first head_size bytes: what it held when it was found, at most kTailBytes
+  int64_t head_size = 0;
   FollowPosition position;
   uint64_t tail = 0;  ///< hash of what is before position.end_byte, at most kTailBytes
   State state = State::kGrowing;
@@ -67,8 +69,8 @@ struct FollowState {
 
 /// Errors: INVALID_ARGUMENT for a file that is something else. A file that is not there gives an empty state.
 absl::StatusOr<FollowState> LoadFollowState(const std::string& path);
-/// Replaces the file in one step; `durable`: it is on disk when this returns. Errors: UNAVAILABLE naming the path.
-absl::Status SaveFollowState(const std::string& path, const FollowState& state, bool durable);
+/// Replaces the file in one step; it is on disk when this returns. Errors: UNAVAILABLE naming the path.
+absl::Status SaveFollowState(const std::string& path, const FollowState& state);
 
 /// Reads a file from its start, decompressed where it is gzip or Zstandard. Not thread-safe.
 class ContentReader {
@@ -87,6 +89,8 @@ class ContentReader {
 
 /// Hash of the first line; 0 where there is no whole one. A compressed file is whole: its last line needs no end.
 uint64_t FirstLineHash(int fd, bool* compressed);
+/// Hash of the first `*size` bytes, decompressed; `*size` becomes less where there are fewer.
+uint64_t HeadHash(int fd, int64_t* size);
 /// Hash of the bytes before `end` of an uncompressed file, at most kTailBytes; 0 where it is shorter.
 uint64_t TailHash(int fd, int64_t end);
 /// The same of what a file holds, decompressed; `*length` is all that it holds, -1 where it is damaged.

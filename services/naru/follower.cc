@@ -55,6 +55,17 @@ class OpenFile {
   int fd_;
 };
 
+/// Whether it begins as the generation did when that was found.
+bool HasHead(int fd, const Generation& file) {
+  int64_t size = file.head_size;
+  return HeadHash(fd, &size) == file.head && size == file.head_size;
+}
+
+bool Holds(int fd, const struct stat& listed) {
+  struct stat info {};
+  return fd >= 0 && fstat(fd, &info) == 0 && IdOf(info) == IdOf(listed);
+}
+
 int64_t SizeOf(int fd) {
   struct stat info {};
   return fstat(fd, &info) == 0 ? info.st_size : 0;
@@ -94,10 +105,11 @@ void AddMatches(const std::string& argument, std::set<std::string>* paths) {
 }  // namespace
 
 bool IsRotatedName(absl::string_view path, absl::string_view name) {
-  if (!absl::ConsumePrefix(&path, name) || path.size() < 2 || (path[0] != '.' && path[0] != '-')) return false;
+  if (!absl::ConsumePrefix(&path, name)) return false;
   if (!absl::ConsumeSuffix(&path, ".gz")) absl::ConsumeSuffix(&path, ".zst");
+  if (path.size() < 2 || (path[0] != '.' && path[0] != '-')) return false;
   path.remove_prefix(1);
-  return !path.empty() && absl::ascii_isdigit(path[0]) && path.find_first_not_of("0123456789.-_:T") == path.npos;
+  return absl::ascii_isdigit(path[0]) && path.find_first_not_of("0123456789.-_:T") == path.npos;
 }
 
 struct Follower::State {
@@ -142,10 +154,11 @@ struct Follower::State {
   // --- Taking
   absl::Status TakeNew(Generation* file);
   absl::Status TakePiece(Generation* file, int64_t end, bool growing);
+  absl::Status TakeFrom(Generation* file, const FollowPosition& position, int64_t end, bool growing);
   absl::Status TakeCompressed(const Candidate& candidate, int fd, Generation* file);
   void Close(Generation* file);
   absl::Status CloseIfQuiet(Generation* file);
-  absl::Status Save(bool durable);
+  absl::Status Save();
   void Forget();
 };
 
@@ -237,9 +250,10 @@ absl::Status Follower::State::ExamineKnown(const Candidate& candidate, Generatio
     return absl::OkStatus();
   }
   OpenFile opened(candidate.path);
-  if (opened.get() < 0) return absl::OkStatus();
+  // Renamed since it was listed: the next look sees it where it is.
+  if (!Holds(opened.get(), candidate.info)) return absl::OkStatus();
   bool compressed = false;
-  const bool same = FirstLineHash(opened.get(), &compressed) == file->first_line &&
+  const bool same = FirstLineHash(opened.get(), &compressed) == file->first_line && HasHead(opened.get(), *file) &&
                     (compressed || file->position.end_byte == 0 ||
                      (candidate.info.st_size >= file->position.end_byte &&
                       TailHash(opened.get(), file->position.end_byte) == file->tail));
@@ -262,8 +276,10 @@ absl::Status Follower::State::ExamineKnown(const Candidate& candidate, Generatio
   dirty = dirty || file->path != candidate.path;
   file->path = candidate.path;
   if (file->fd < 0) Attach(candidate, opened.Release(), file);
-  if (candidate.path != file->name && file->state == Generation::State::kGrowing) {
-    file->state = Generation::State::kClosing;
+  const Generation::State place =
+      candidate.path == file->name ? Generation::State::kGrowing : Generation::State::kClosing;
+  if (file->state != place) {
+    file->state = place;
     file->changed_us = Now();
     dirty = true;
   }
@@ -297,14 +313,15 @@ void Follower::State::Lose(Generation* file) {
 /// What an unknown file that begins alike is to a generation that is known.
 Follower::State::Kinship Follower::State::KinshipOf(const Candidate& candidate, int fd, bool compressed,
                                                     const Generation& file) const {
-  // Nothing was taken of it yet: whatever begins alike would contain it.
-  if (file.position.end_byte == 0) return Kinship::kUndecided;
+  // Nothing was taken of it yet: whatever begins alike would contain it. It will be known at the next look.
+  if (file.position.end_byte == 0 && IsIntact(file)) return Kinship::kUndecided;
   int64_t length = candidate.info.st_size;
   const uint64_t tail =
       compressed ? ContentTailHash(fd, file.position.end_byte, &length) : TailHash(fd, file.position.end_byte);
   if (length < 0) return Kinship::kDamaged;
-  const bool contains = length >= file.position.end_byte && tail == file.tail;
-  if (candidate.path == candidate.name && !compressed) {
+  const bool contains =
+      HasHead(fd, file) && length >= file.position.end_byte && (file.position.end_byte == 0 || tail == file.tail);
+  if (candidate.path == file.name && !compressed) {
     // Another file under a followed name. One that holds all of the former one, which is gone, is a longer copy of it.
     const bool gone = !IsIntact(file) || (file.fd >= 0 && file.seen_in != look);
     return contains && gone && file.position.end_byte >= kSameContentBytes ? Kinship::kContinuation : Kinship::kNone;
@@ -324,6 +341,7 @@ absl::Status Follower::State::ExamineUnknown(const Candidate& candidate) {
     PassOver(candidate);
     return absl::OkStatus();
   }
+  if (!Holds(opened.get(), candidate.info)) return absl::OkStatus();
   bool compressed = false;
   const uint64_t first_line = FirstLineHash(opened.get(), &compressed);
   if (first_line == 0) return absl::OkStatus();
@@ -392,6 +410,8 @@ absl::Status Follower::State::Begin(const Candidate& candidate, OpenFile* file, 
   auto generation = std::make_unique<Generation>();
   generation->name = candidate.name;
   generation->first_line = first_line;
+  generation->head_size = kTailBytes;
+  generation->head = HeadHash(file->get(), &generation->head_size);
   generation->state =
       candidate.path == candidate.name && !compressed ? Generation::State::kGrowing : Generation::State::kClosing;
   if (new_seed) {
@@ -403,7 +423,7 @@ absl::Status Follower::State::Begin(const Candidate& candidate, OpenFile* file, 
   say(absl::StrCat(candidate.path, compressed ? ": a compressed file" : ": followed"));
   Attach(candidate, compressed ? -1 : file->Release(), added);
   // Before anything of it is sent: its lines' ids depend on the seed.
-  NARU_RETURN_IF_ERROR(Save(true));
+  NARU_RETURN_IF_ERROR(Save());
   return compressed ? TakeCompressed(candidate, file->get(), added) : TakeNew(added);
 }
 
@@ -414,14 +434,14 @@ void Follower::State::Close(Generation* file) {
   file->fd = -1;
 }
 
-absl::Status Follower::State::TakePiece(Generation* file, int64_t end, bool growing) {
+absl::Status Follower::State::TakeFrom(Generation* file, const FollowPosition& position, int64_t end, bool growing) {
   FollowPiece piece;
   piece.path = file->path;
   piece.seed = file->seed;
-  piece.position = file->position;
+  piece.position = position;
   piece.growing = growing;
-  piece.bytes = end - file->position.end_byte;
-  int64_t offset = file->position.end_byte;
+  int64_t offset = position.end_byte;
+  piece.bytes = end - offset;
   piece.read = [file, end, offset](std::string* chunk) mutable -> int64_t {
     chunk->resize(static_cast<size_t>(std::min<int64_t>(kChunkBytes, end - offset)));
     if (chunk->empty()) return 0;
@@ -434,7 +454,7 @@ absl::Status Follower::State::TakePiece(Generation* file, int64_t end, bool grow
   };
   const absl::StatusOr<FollowPosition> taken = taker->Take(piece);
   if (!taken.ok()) return taken.status();
-  if (!taken->line_id.empty() && taken->end_byte != file->position.end_byte) {
+  if (!taken->line_id.empty() && taken->line_id != file->position.line_id) {
     file->position = *taken;
     file->tail = TailHash(file->fd, taken->end_byte);
     dirty = true;
@@ -442,26 +462,23 @@ absl::Status Follower::State::TakePiece(Generation* file, int64_t end, bool grow
   return absl::OkStatus();
 }
 
+absl::Status Follower::State::TakePiece(Generation* file, int64_t end, bool growing) {
+  const absl::Status status = TakeFrom(file, file->position, end, growing);
+  if (!absl::IsFailedPrecondition(status)) return status;
+  // The server knows another past than we do: everything again, what it has is told apart by its ledger.
+  return TakeFrom(file, {}, end, growing);
+}
+
 absl::Status Follower::State::TakeNew(Generation* file) {
   if (file->fd < 0) return absl::OkStatus();
   const int64_t size = SizeOf(file->fd);
   if (size != file->seen_size) file->changed_us = Now();
   file->seen_size = size;
-  absl::Status status;
-  for (int tries = 0; tries < 2; ++tries) {
-    const int64_t from = file->position.end_byte;
-    const int64_t end = EndOfLastLine(file->fd, from, size);
-    if (end <= from) return absl::OkStatus();
-    status = TakePiece(file, end, true);
-    if (!absl::IsFailedPrecondition(status)) break;
-    // The server knows another past than we do: everything again, what it has is told apart by its ledger.
-    file->position = {};
-    file->tail = 0;
-    dirty = true;
-  }
+  const int64_t end = EndOfLastLine(file->fd, file->position.end_byte, size);
+  if (end <= file->position.end_byte) return absl::OkStatus();
+  const absl::Status status = TakePiece(file, end, true);
   // It changed while it was read: the next look sees what it is now.
-  if (absl::IsOutOfRange(status)) return absl::OkStatus();
-  return status;
+  return absl::IsOutOfRange(status) ? absl::OkStatus() : status;
 }
 
 absl::Status Follower::State::TakeCompressed(const Candidate& candidate, int fd, Generation* file) {
@@ -511,12 +528,7 @@ absl::Status Follower::State::CloseIfQuiet(Generation* file) {
   if (file->fd >= 0) NARU_RETURN_IF_ERROR(TakeNew(file));
   if (Now() - file->changed_us < std::chrono::microseconds(options.rotate_wait).count()) return absl::OkStatus();
   if (file->fd >= 0) {
-    absl::Status status = TakePiece(file, SizeOf(file->fd), false);
-    if (absl::IsFailedPrecondition(status)) {
-      file->position = {};
-      file->tail = 0;
-      return absl::OkStatus();
-    }
+    const absl::Status status = TakePiece(file, SizeOf(file->fd), false);
     if (absl::IsOutOfRange(status)) return absl::OkStatus();
     NARU_RETURN_IF_ERROR(status);
   }
@@ -526,8 +538,8 @@ absl::Status Follower::State::CloseIfQuiet(Generation* file) {
   return absl::OkStatus();
 }
 
-absl::Status Follower::State::Save(bool durable) {
-  NARU_RETURN_IF_ERROR(SaveFollowState(options.positions_path, kept, durable));
+absl::Status Follower::State::Save() {
+  NARU_RETURN_IF_ERROR(SaveFollowState(options.positions_path, kept));
   dirty = false;
   return absl::OkStatus();
 }
@@ -580,7 +592,7 @@ absl::Status Follower::Look(const std::function<bool()>& stop) {
       state.dirty = true;
     }
   }
-  if (state.dirty) NARU_RETURN_IF_ERROR(state.Save(false));
+  if (state.dirty) NARU_RETURN_IF_ERROR(state.Save());
   return first;
 }
 
