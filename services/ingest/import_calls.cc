@@ -18,14 +18,19 @@ namespace naru::ingest {
 namespace {
 
 constexpr char kDomain[] = "ingest.naru.dev";
+constexpr size_t kMaxSeedBytes = 256;
 constexpr size_t kMaxChunkBytes = (size_t{1} << 20) + 1024;
 
 ImportCompression CompressionOf(v1::ImportStart::Compression compression) {
   switch (compression) {
-    case v1::ImportStart::NONE: return ImportCompression::kNone;
-    case v1::ImportStart::GZIP: return ImportCompression::kGzip;
-    case v1::ImportStart::ZSTD: return ImportCompression::kZstd;
-    default: return ImportCompression::kDetect;
+    case v1::ImportStart::NONE:
+      return ImportCompression::kNone;
+    case v1::ImportStart::GZIP:
+      return ImportCompression::kGzip;
+    case v1::ImportStart::ZSTD:
+      return ImportCompression::kZstd;
+    default:
+      return ImportCompression::kDetect;
   }
 }
 
@@ -48,12 +53,50 @@ v1::ImportEventsResponse MakeResponse(const ImportProgress& progress, bool done)
     out->set_line(line.line);
   }
   if (!done) return response;
+  if (progress.position.has_value()) {
+    v1::ImportPosition* position = response.mutable_position();
+    position->set_line_id(ChainIdText(progress.position->line_id));
+    position->set_end_byte(progress.position->end_byte);
+    position->set_next_line_number(progress.position->next_line_number);
+    position->set_header(progress.position->header);
+  }
   for (const auto& [partition, offset] : progress.last_offsets) {
     v1::PartitionOffset* out = response.add_last_offsets();
     out->set_partition(partition);
     out->set_offset(offset);
   }
   return response;
+}
+
+absl::Status WrongStart(absl::string_view field, absl::string_view what) {
+  ErrorDetails details;
+  details.reason = "IMPORT_START";
+  details.violations = {{absl::StrCat("start.", field), std::string(what)}};
+  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("start.", field, ": ", what), details);
+}
+
+/// What goes on where an earlier import ended.
+absl::Status TakePosition(const v1::ImportStart& start, ImportOptions* options) {
+  if (start.seed().size() > kMaxSeedBytes) {
+    return WrongStart("seed",
+                      absl::StrCat("has ", start.seed().size(), " bytes; at most ", kMaxSeedBytes, " are allowed"));
+  }
+  options->seed = start.seed();
+  options->follow = start.follow();
+  if (!start.has_position()) return absl::OkStatus();
+  const v1::ImportPosition& given = start.position();
+  ImportPosition position;
+  if (!ParseChainId(given.line_id(), &position.line_id) || given.end_byte() < 0 || given.next_line_number() < 1) {
+    return WrongStart("position", "is not one that an import answered with");
+  }
+  if (start.compression() != v1::ImportStart::NONE) {
+    return WrongStart("compression", "must be NONE where `position` is given");
+  }
+  position.end_byte = given.end_byte();
+  position.next_line_number = given.next_line_number();
+  position.header = given.header();
+  options->position = std::move(position);
+  return absl::OkStatus();
 }
 
 /// Text of a line is bytes; what goes out in a string field must be UTF-8.
@@ -123,7 +166,8 @@ class ImportCalls::Call : public grpc::ServerBidiReactor<v1::ImportEventsRequest
       first = run_ == nullptr;
     });
     if (!ok) {
-      if (first) return Refuse(MakeError(absl::StatusCode::kInvalidArgument, "NO_START", "the first message must be `start`"));
+      if (first)
+        return Refuse(MakeError(absl::StatusCode::kInvalidArgument, "NO_START", "the first message must be `start`"));
       return run_->FinishInput();
     }
     if (first) return TakeStart();
@@ -132,9 +176,8 @@ class ImportCalls::Call : public grpc::ServerBidiReactor<v1::ImportEventsRequest
                             "after `start`, each message must be a `chunk` of at most 1 MiB"));
       return;
     }
-    run_->Add(std::move(*request_.mutable_chunk()), [this] {
-      Step([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { read_ = Read::kNone; });
-    });
+    run_->Add(std::move(*request_.mutable_chunk()),
+              [this] { Step([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { read_ = Read::kNone; }); });
   }
 
   void OnWriteDone(bool ok) override {
@@ -186,10 +229,14 @@ class ImportCalls::Call : public grpc::ServerBidiReactor<v1::ImportEventsRequest
     options.source = start.source();
     options.file_name = start.file_name();
     options.compression = CompressionOf(start.compression());
+    const absl::Status position = TakePosition(start, &options);
+    if (!position.ok()) return Refuse(position);
     // On Kafka each batch is a transaction, which takes its 15 ms however small it is.
-    if (calls_.dependencies.log->local_store() == nullptr) options.block = {kMaxBatchEvents, kMaxBatchBytes - (1 << 20)};
+    if (calls_.dependencies.log->local_store() == nullptr)
+      options.block = {kMaxBatchEvents, kMaxBatchBytes - (1 << 20)};
     auto run = std::make_unique<ImportRun>(
-        calls_.dependencies, &calls_.gate, std::move(options), [this](ImportProgress progress) { Progress(std::move(progress)); },
+        calls_.dependencies, &calls_.gate, std::move(options),
+        [this](ImportProgress progress) { Progress(std::move(progress)); },
         [this](absl::Status status, ImportProgress progress) { RunDone(std::move(status), std::move(progress)); });
     Step([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
       run_ = std::move(run);
@@ -289,8 +336,8 @@ class ImportCalls::Call : public grpc::ServerBidiReactor<v1::ImportEventsRequest
   Read read_ ABSL_GUARDED_BY(mu_) = Read::kNone;
   bool driving_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool no_more_ ABSL_GUARDED_BY(mu_) = false;   // the sender has said all
-  bool broken_ ABSL_GUARDED_BY(mu_) = false;    // the sender is gone
+  bool no_more_ ABSL_GUARDED_BY(mu_) = false;  // the sender has said all
+  bool broken_ ABSL_GUARDED_BY(mu_) = false;   // the sender is gone
   bool run_done_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   int held_ ABSL_GUARDED_BY(mu_) = 0;

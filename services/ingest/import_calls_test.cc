@@ -122,6 +122,29 @@ TEST_F(ImportCallsTest, WrongStartsAreToldWhatIsRight) {
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
+TEST_F(ImportCallsTest, AFollowedFileGoesOnFromTheAnswersPosition) {
+  v1::ImportEventsRequest start = Start();
+  start.mutable_start()->set_follow(true);
+  start.mutable_start()->set_compression(v1::ImportStart::NONE);
+  const Answer first = Import(start, Lines(0, 10) + "{\"type\":");
+  ASSERT_TRUE(first.status.ok()) << first.status;
+  EXPECT_EQ(first.last.accepted_count(), 10);
+  ASSERT_TRUE(first.last.has_position());
+  EXPECT_EQ(first.last.position().end_byte(), static_cast<int64_t>(Lines(0, 10).size()));
+  *start.mutable_start()->mutable_position() = first.last.position();
+  const Answer second = Import(start, Lines(10, 15));
+  EXPECT_EQ(second.last.read_count(), 5);
+  EXPECT_EQ(second.last.position().next_line_number(), 16);
+  EXPECT_EQ(GetErrorDetails(Import(start, Lines(10, 15)).status).reason, "POSITION_UNKNOWN") << "that was before";
+
+  start.mutable_start()->set_compression(v1::ImportStart::GZIP);
+  EXPECT_EQ(GetErrorDetails(Import(start, "").status).violations[0].field, "start.compression");
+  start.mutable_start()->mutable_position()->set_line_id("here");
+  EXPECT_EQ(GetErrorDetails(Import(start, "").status).violations[0].field, "start.position");
+  start.mutable_start()->set_seed(std::string(300, 's'));
+  EXPECT_EQ(GetErrorDetails(Import(start, "").status).violations[0].field, "start.seed");
+}
+
 TEST_F(ImportCallsTest, ASecondStartIsRefusedAndWhatCameBeforeStays) {
   grpc::ClientContext context;
   auto stream = stub_->ImportEvents(&context);

@@ -79,6 +79,15 @@ const LedgerRange* ImportLedger::Find(const ChainId& start) const {
   return found == ranges_.end() ? nullptr : &found->second;
 }
 
+const LedgerRange* ImportLedger::FindEnd(const ChainId& end, ChainId* start) const {
+  for (const auto& [first, range] : ranges_) {
+    if (!(range.end == end)) continue;
+    *start = first;
+    return &range;
+  }
+  return nullptr;
+}
+
 void ImportLedger::Add(const ChainId& start, LedgerRange range) { ranges_[start] = std::move(range); }
 
 ExtraRecord ImportLedger::RangeRecord(const ChainId& start, const LedgerRange& range) {

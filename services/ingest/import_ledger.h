@@ -32,6 +32,8 @@ class ImportLedger {
 
   /// The range that begins after this line; null: there is none.
   const LedgerRange* Find(const ChainId& start) const;
+  /// The range whose last line this is, with its start; null: there is none. Looks at all of them.
+  const LedgerRange* FindEnd(const ChainId& end, ChainId* start) const;
   bool IsEnded(const std::string& timeline) const { return ended_.contains(timeline); }
   bool empty() const { return ranges_.empty(); }
   size_t size() const { return ranges_.size(); }

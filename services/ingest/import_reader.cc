@@ -59,7 +59,8 @@ class ImportReader::BufferPool : public std::enable_shared_from_this<BufferPool>
 };
 
 ImportReader::ImportReader(std::shared_ptr<const input_format::InputFormat> format, absl::string_view source,
-                           ImportCompression compression, const ImportLedger* ledger, ImportBlockLimits limits)
+                           absl::string_view seed, ImportCompression compression, const ImportLedger* ledger,
+                           ImportBlockLimits limits)
     : format_(std::move(format)),
       ledger_(ledger),
       limits_(limits),
@@ -67,11 +68,26 @@ ImportReader::ImportReader(std::shared_ptr<const input_format::InputFormat> form
       splitter_(format_->MakeSplitter()),
       header_pending_(format_->has_header()),
       pool_(std::make_shared<BufferPool>()),
-      chain_(ChainStart(source.empty() ? absl::string_view(format_->default_source()) : source)) {
+      chain_(ChainStart(source.empty() ? absl::string_view(format_->default_source()) : source, seed)) {
   BeginBlock();
 }
 
 ImportReader::~ImportReader() = default;
+
+absl::Status ImportReader::GoOnFrom(const ImportPosition& position) {
+  if (header_pending_) {
+    // A file that held nothing but its header has no position that the ledger knows.
+    NARU_ASSIGN_OR_RETURN(format_, format_->WithHeader(position.header));
+    header_pending_ = false;
+  }
+  header_ = position.header;
+  at_start_ = false;
+  chain_ = position.line_id;
+  end_byte_ = record_end_ = position.end_byte;
+  next_number_ = position.next_line_number;
+  BeginBlock();
+  return absl::OkStatus();
+}
 
 absl::Status ImportReader::Add(absl::string_view bytes, std::vector<ImportBlock>* blocks) {
   while (!bytes.empty()) {
@@ -83,10 +99,10 @@ absl::Status ImportReader::Add(absl::string_view bytes, std::vector<ImportBlock>
   return absl::OkStatus();
 }
 
-absl::Status ImportReader::Finish(std::vector<ImportBlock>* blocks) {
+absl::Status ImportReader::Finish(bool growing, std::vector<ImportBlock>* blocks) {
   const absl::Status finished = decompressor_.Finish(&buffer_);
   // What was cut off in its middle is not the last line.
-  NARU_RETURN_IF_ERROR(Cut(finished.ok(), blocks));
+  NARU_RETURN_IF_ERROR(Cut(finished.ok() && !growing, blocks));
   if (!block_.lines.empty()) EndBlock(false, blocks);
   return finished;
 }
@@ -111,6 +127,7 @@ absl::Status ImportReader::Cut(bool at_end, std::vector<ImportBlock>* blocks) {
     more = splitter_.Next(rest, at_end, &record);
     rest.remove_prefix(record.size);
     end_byte_ += static_cast<int64_t>(record.size);
+    if (more) record_end_ = end_byte_;
     if (more) NARU_RETURN_IF_ERROR(AddRecord(record, owner, blocks));
   }
   buffer_.reserve(2 * kCutBytes);
@@ -119,13 +136,15 @@ absl::Status ImportReader::Cut(bool at_end, std::vector<ImportBlock>* blocks) {
 }
 
 absl::Status ImportReader::AddRecord(const RecordSplitter::Record& record,
-                                     const std::shared_ptr<const std::string>& owner, std::vector<ImportBlock>* blocks) {
+                                     const std::shared_ptr<const std::string>& owner,
+                                     std::vector<ImportBlock>* blocks) {
   const int64_t number = next_number_;
   next_number_ += 1 + InnerLineFeeds(record.text);
   if (IsBlank(record.text)) return absl::OkStatus();
   chain_ = NextChainId(chain_, record.text);
   if (header_pending_) {
     header_pending_ = false;
+    header_ = std::string(record.text);
     NARU_ASSIGN_OR_RETURN(format_, format_->WithHeader(record.text));
     BeginBlock();
     return absl::OkStatus();

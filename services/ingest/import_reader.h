@@ -34,6 +34,14 @@ struct ImportBlock {
   std::vector<std::shared_ptr<const std::string>> owners;
 };
 
+/// How far a file was taken: behind a line, or at its start.
+struct ImportPosition {
+  ChainId line_id;
+  int64_t end_byte = 0;
+  int64_t next_line_number = 1;
+  std::string header;  ///< the header line, where the format has one
+};
+
 /// Limits of a block.
 struct ImportBlockLimits {
   size_t lines = 4096;
@@ -44,20 +52,28 @@ struct ImportBlockLimits {
 class ImportReader {
  public:
   ImportReader(std::shared_ptr<const input_format::InputFormat> format, absl::string_view source,
-               ImportCompression compression, const ImportLedger* ledger, ImportBlockLimits limits);
+               absl::string_view seed, ImportCompression compression, const ImportLedger* ledger,
+               ImportBlockLimits limits);
 
   ~ImportReader();
+
+  /// Before anything is added: what comes is not the file's start but goes on there.
+  /// Errors: INVALID_ARGUMENT for a header that does not fit.
+  absl::Status GoOnFrom(const ImportPosition& position);
 
   /// Takes the file's next bytes and appends the blocks that are complete. Errors: INVALID_ARGUMENT as
   /// ImportDecompressor::Step, or for a header that does not fit; the blocks appended before are good.
   absl::Status Add(absl::string_view bytes, std::vector<ImportBlock>* blocks);
-  /// The file ends here. On an error (the file was cut off inside a compressed stream) only whole lines were appended.
-  absl::Status Finish(std::vector<ImportBlock>* blocks);
+  /// The file ends here. On an error (the file was cut off inside a compressed stream), or if it is still growing, only
+  /// whole lines were appended.
+  absl::Status Finish(bool growing, std::vector<ImportBlock>* blocks);
 
   /// The format that lines are to be parsed with; changes once, when a header was read.
   const std::shared_ptr<const input_format::InputFormat>& format() const { return format_; }
   const ChainId& chain() const { return chain_; }
   int64_t end_byte() const { return end_byte_; }
+  /// Behind the last whole record.
+  ImportPosition position() const { return {chain_, record_end_, next_number_, header_}; }
   /// Non-blank lines so far.
   int64_t line_count() const { return line_count_; }
 
@@ -80,7 +96,9 @@ class ImportReader {
   std::string buffer_;  ///< decompressed, not yet cut
   ChainId chain_;
   int64_t end_byte_ = 0;
+  int64_t record_end_ = 0;  ///< as end_byte_, without the begin of a record that is too long
   int64_t next_number_ = 1;
+  std::string header_;
   int64_t line_count_ = 0;
   ImportBlock block_;
   const LedgerRange* target_ = nullptr;  ///< the range that begins where the block does

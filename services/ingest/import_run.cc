@@ -68,6 +68,12 @@ struct ImportRun::State {
   const OnProgress on_progress;
   const OnDone on_done;
 
+  /// The range of the ledger that ends where this import goes on.
+  struct OpenRange {
+    ChainId start;
+    int64_t begin_byte = 0;
+    LedgerRange range;
+  };
   struct ParsedBlock {
     ImportBlock block;
     std::shared_ptr<const input_format::InputFormat> format;
@@ -104,7 +110,9 @@ struct ImportRun::State {
   // Written by the reading thread before it closes the blocks, read by the submitting one after the batches ended.
   ChainId end_id;
   int64_t end_byte = 0;
+  std::optional<ImportPosition> end_position;
   std::optional<ImportLedger> ledger;
+  std::optional<OpenRange> open_range;
   bool has_gate = false;  ///< of the reading thread, until it was joined
 
   std::thread reading, parsing, submitting;
@@ -125,6 +133,7 @@ struct ImportRun::State {
   }
 
   void Read();
+  absl::Status FindOpenRange();
   absl::Status ReadAll(const ImportLedger& known);
   bool PassOn(std::vector<ImportBlock>* cut, const ImportReader& reader);
   std::optional<std::string> NextChunk();
@@ -132,6 +141,7 @@ struct ImportRun::State {
   void Submit();
   void SubmitAll();
   void TakeBatch(std::shared_ptr<ParsedBatch> batch);
+  void ExtendOpenRange(ParsedBatch* batch) const;
   void Send(std::shared_ptr<ParsedBatch> batch);
   void Taken(const std::shared_ptr<ParsedBatch>& batch, const absl::StatusOr<BatchResult>& result);
   void CountResult(const ParsedBatch& batch, const BatchResult& result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
@@ -176,8 +186,26 @@ bool ImportRun::State::PassOn(std::vector<ImportBlock>* cut, const ImportReader&
   return true;
 }
 
+/// What the sender says it had taken must be what the ledger says: a directory that was emptied, or an answer that was
+/// lost after more had been taken, would leave a gap or take lines twice.
+absl::Status ImportRun::State::FindOpenRange() {
+  if (!options.position.has_value()) return absl::OkStatus();
+  OpenRange open;
+  const LedgerRange* range = ledger->FindEnd(options.position->line_id, &open.start);
+  if (range == nullptr) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, "POSITION_UNKNOWN",
+                     "no earlier import ends at this position: send the file from its start");
+  }
+  open.range = *range;
+  ChainId before;
+  if (const LedgerRange* previous = ledger->FindEnd(open.start, &before)) open.begin_byte = previous->end_byte;
+  open_range = std::move(open);
+  return absl::OkStatus();
+}
+
 absl::Status ImportRun::State::ReadAll(const ImportLedger& known) {
-  ImportReader reader(options.format, options.source, options.compression, &known, options.block);
+  ImportReader reader(options.format, options.source, options.seed, options.compression, &known, options.block);
+  if (options.position.has_value()) NARU_RETURN_IF_ERROR(reader.GoOnFrom(*options.position));
   std::vector<ImportBlock> cut;
   absl::Status result;
   while (std::optional<std::string> chunk = NextChunk()) {
@@ -189,8 +217,13 @@ absl::Status ImportRun::State::ReadAll(const ImportLedger& known) {
   }
   if (aborted) return absl::OkStatus();
   if (result.ok()) {
-    result = reader.Finish(&cut);
+    result = reader.Finish(options.follow, &cut);
     PassOn(&cut, reader);
+  }
+  if (result.ok() && reader.line_count() > 0) {
+    end_position = reader.position();
+  } else if (result.ok()) {
+    end_position = options.position;
   }
   end_id = reader.chain();
   end_byte = reader.end_byte();
@@ -205,7 +238,8 @@ void ImportRun::State::Read() {
   absl::Status result = loaded.status();
   if (loaded.ok()) {
     ledger = *std::move(loaded);
-    result = ReadAll(*ledger);
+    result = FindOpenRange();
+    if (result.ok()) result = ReadAll(*ledger);
   }
   // What came before the damage is taken all the same; the sender is told at the end.
   if (!result.ok()) {
@@ -293,11 +327,25 @@ void ImportRun::State::ChooseTimeline(const ParsedBatch& batch) {
   timeline = goes_on ? known_timeline : TimelineOf(batch.lines.empty() ? batch.start : batch.lines.front().id);
 }
 
+/// The first lines that are new go into the range that they follow on, while that is a small one.
+void ImportRun::State::ExtendOpenRange(ParsedBatch* batch) const {
+  if (!open_range.has_value() || !(batch->start == options.position->line_id) || !batch->ends_range) return;
+  const LedgerRange& open = open_range->range;
+  if (open.line_count + batch->range.line_count > static_cast<int64_t>(options.block.lines)) return;
+  if (batch->range.end_byte - open_range->begin_byte > static_cast<int64_t>(options.block.bytes)) return;
+  batch->start = open_range->start;
+  batch->range.line_count += open.line_count;
+  batch->range.event_count += open.event_count;
+  batch->range.rejected_count += open.rejected_count;
+}
+
 void ImportRun::State::TakeBatch(std::shared_ptr<ParsedBatch> batch) {
   if (batch->is_known()) {
     known_timeline = batch->known_timeline;
   } else {
+    if (known_timeline.empty() && open_range.has_value()) known_timeline = open_range->range.timeline;
     ChooseTimeline(*batch);
+    ExtendOpenRange(batch.get());
   }
   if (!WaitForRoom(batch->after_all ? 0 : options.max_batches_in_flight - 1)) return;
   Send(std::move(batch));
@@ -398,11 +446,12 @@ absl::Status ImportRun::State::SubmitEnd(Batch batch) {
 /// Marks the end in every partition, together with the ledger's entry of it and what was mended.
 void ImportRun::State::EndTimeline() {
   if (timeline.empty()) timeline = known_timeline;
+  if (timeline.empty() && open_range.has_value()) timeline = open_range->range.timeline;
   Batch batch;
   bool complete = false;
   {
     MutexLock lock(&mu);
-    complete = status.ok();
+    complete = status.ok() && !options.follow;
     batch.extra = std::move(corrections);
     corrections.clear();
   }
@@ -458,6 +507,7 @@ void ImportRun::State::Submit() {
     result = status;
     last = std::move(progress);
   }
+  if (result.ok()) last.position = end_position;
   on_done(std::move(result), std::move(last));
 }
 
@@ -465,7 +515,8 @@ void ImportRun::State::Submit() {
 
 ImportRun::ImportRun(const ImportDependencies& dependencies, ImportGate* gate, ImportOptions options,
                      OnProgress on_progress, OnDone on_done)
-    : state_(std::make_unique<State>(dependencies, gate, std::move(options), std::move(on_progress), std::move(on_done))) {
+    : state_(
+          std::make_unique<State>(dependencies, gate, std::move(options), std::move(on_progress), std::move(on_done))) {
   State* state = state_.get();
   state->reading = std::thread([state] { state->Read(); });
   state->parsing = std::thread([state] { state->Parse(); });

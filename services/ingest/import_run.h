@@ -1,13 +1,15 @@
 // One import, from its bytes to the answer.
 //
-// Three threads: one decompresses, cuts lines and finds what the ledger knows; one parses; one submits. Each batch carries
-// its entry of the ledger, stored with its events or not at all, so an import that was killed goes on where it was.
+// Three threads: one decompresses, cuts lines and finds what the ledger knows; one parses; one submits. Each batch
+// carries its entry of the ledger, stored with its events or not at all, so an import that was killed goes on where it
+// was.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +37,9 @@ struct ImportOptions {
   std::shared_ptr<const input_format::InputFormat> format;
   std::string source;     ///< empty: what the format says
   std::string file_name;  ///< to show
+  std::string seed;       ///< tells files of one source that begin alike apart
+  bool follow = false;    ///< the file still grows: its last, half line stays for later, its timeline does not end
+  std::optional<ImportPosition> position;  ///< go on from there, uncompressed
   ImportCompression compression = ImportCompression::kDetect;
   ImportBlockLimits block;
   ParsedBatchLimits batch;
@@ -67,10 +72,11 @@ struct ImportProgress {
   int64_t received_bytes = 0;
   std::vector<ImportRejectedLine> rejected_lines;  ///< new since the last progress; at most 20 an import
   std::map<int32_t, int64_t> last_offsets;         ///< by partition of `events`
+  std::optional<ImportPosition> position;          ///< with the result of an import that went well
 };
 
-/// Makes imports of one event source wait for each other: two of the same file would both store what neither has found in the
-/// ledger. Thread-safe.
+/// Makes imports of one event source wait for each other: two of the same file would both store what neither has found
+/// in the ledger. Thread-safe.
 class ImportGate {
  public:
   /// Waits until nobody else has `source`, or until `cancelled` says so (asked about every 50 ms): then false.
@@ -83,6 +89,9 @@ class ImportGate {
   std::map<std::string, bool> taken_ ABSL_GUARDED_BY(mu_);
 };
 
+/// Bytes and lines of a file that grows come in many small imports; those that fit into one range of the ledger share
+/// it, so that the ledger grows with the file and not with the imports.
+///
 /// Thread-safe. The callbacks come from threads of the run and must not block for long, nor call the run's destructor.
 class ImportRun {
  public:
@@ -96,7 +105,8 @@ class ImportRun {
   ~ImportRun();
   ImportRun(const ImportRun&) = delete;
 
-  /// Takes the file's next bytes; `ready` is called when the next may come (at once or later; never when the run is over).
+  /// Takes the file's next bytes; `ready` is called when the next may come (at once or later; never when the run is
+  /// over).
   void Add(std::string bytes, std::function<void()> ready);
   /// The file is complete.
   void FinishInput();

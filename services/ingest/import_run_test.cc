@@ -1,7 +1,7 @@
 #include "services/ingest/import_run.h"
 
-#include <google/protobuf/util/json_util.h>
 #include <gmock/gmock.h>
+#include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -17,6 +17,7 @@
 #include "common/status/status.h"
 #include "naru/ingest/v1/ingest.pb.h"
 #include "services/ingest/import_formats.h"
+#include "services/ingest/import_ledger.h"
 #include "services/ingest/testing_import.h"
 #include "services/ingest/testing_ingest.h"
 
@@ -97,25 +98,27 @@ class ImportRunTest : public ::testing::TestWithParam<bool> {
 
   /// Runs an import. `abort_after` >= 0: breaks off after so many bytes.
   Outcome Import(const std::string& bytes, int64_t abort_after = -1, size_t chunk = 1000) {
-    pipeline_ = pipeline_ == nullptr ? std::make_unique<FailingPipeline>(&ingest_.ingest->pipeline()) : std::move(pipeline_);
+    pipeline_ =
+        pipeline_ == nullptr ? std::make_unique<FailingPipeline>(&ingest_.ingest->pipeline()) : std::move(pipeline_);
     Outcome outcome;
     Mutex mu;
     CondVar changed;
     bool done = false;
     {
-      ImportRun run({ingest_.log.get(), pipeline_.get(), &ingest_.ingest->budget(), &ingest_.clock}, &gate_, options_,
-                    [&](ImportProgress progress) {
-                      MutexLock lock(&mu);
-                      for (auto& line : progress.rejected_lines) outcome.rejected_lines.push_back(line);
-                    },
-                    [&](absl::Status status, ImportProgress progress) {
-                      MutexLock lock(&mu);
-                      for (auto& line : progress.rejected_lines) outcome.rejected_lines.push_back(line);
-                      outcome.status = std::move(status);
-                      outcome.progress = std::move(progress);
-                      done = true;
-                      changed.SignalAll();
-                    });
+      ImportRun run(
+          {ingest_.log.get(), pipeline_.get(), &ingest_.ingest->budget(), &ingest_.clock}, &gate_, options_,
+          [&](ImportProgress progress) {
+            MutexLock lock(&mu);
+            for (auto& line : progress.rejected_lines) outcome.rejected_lines.push_back(line);
+          },
+          [&](absl::Status status, ImportProgress progress) {
+            MutexLock lock(&mu);
+            for (auto& line : progress.rejected_lines) outcome.rejected_lines.push_back(line);
+            outcome.status = std::move(status);
+            outcome.progress = std::move(progress);
+            done = true;
+            changed.SignalAll();
+          });
       const size_t end = abort_after < 0 ? bytes.size() : std::min<size_t>(bytes.size(), abort_after);
       for (size_t at = 0; at < end; at += chunk) {
         auto room = std::make_shared<std::atomic<bool>>(false);
@@ -156,7 +159,8 @@ class ImportRunTest : public ::testing::TestWithParam<bool> {
     std::map<std::string, int> ends;
     for (const auto& record : ingest_.ReadAll(event_log::kEventsTopic)) {
       event::EventView view;
-      if (event::ParseStoredEvent(record.value, &view) && event::IsTimelineEnd(view)) ++ends[std::string(view.timeline)];
+      if (event::ParseStoredEvent(record.value, &view) && event::IsTimelineEnd(view))
+        ++ends[std::string(view.timeline)];
     }
     return ends;
   }
@@ -251,8 +255,9 @@ TEST_P(ImportRunTest, CompressedFormsOfAnImportedFileAddNothing) {
   PassHours(25);
   std::string dos = text;
   for (size_t at = 0; (at = dos.find('\n', at)) != std::string::npos; at += 2) dos.insert(at, "\r");
-  for (const std::string& form : {Gzip(text), Zstd(text), Gzip(text.substr(0, 777)) + Gzip(text.substr(777)),
-                                  "\xEF\xBB\xBF" + text, dos, text.substr(0, text.size() - 1), "\n\n" + text + "\n\n"}) {
+  for (const std::string& form :
+       {Gzip(text), Zstd(text), Gzip(text.substr(0, 777)) + Gzip(text.substr(777)), "\xEF\xBB\xBF" + text, dos,
+        text.substr(0, text.size() - 1), "\n\n" + text + "\n\n"}) {
     const Outcome outcome = Import(form);
     ASSERT_TRUE(outcome.status.ok()) << outcome.status;
     EXPECT_EQ(outcome.Counts(), "read 1000 accepted 0 duplicate 1000 rejected 0");
@@ -315,9 +320,8 @@ TEST_P(ImportRunTest, BatchesThatFailedAreTakenLaterAndNoOthersTwice) {
   for (int round = 0; round < 8; ++round) {
     if (pipeline_ == nullptr) pipeline_ = std::make_unique<FailingPipeline>(&ingest_.ingest->pipeline());
     const int lost = 1 + random() % 60;
-    pipeline_->set_fails([lost](int batch) {
-      return batch == lost ? absl::DataLossError("the disk is broken") : absl::OkStatus();
-    });
+    pipeline_->set_fails(
+        [lost](int batch) { return batch == lost ? absl::DataLossError("the disk is broken") : absl::OkStatus(); });
     Import(text);
     if (round % 2 == 0) PassHours(25);
   }
@@ -380,7 +384,8 @@ TEST_P(ImportRunTest, LinesThatTheirTypeRefusesAreKnownToo) {
 }
 
 TEST_P(ImportRunTest, ExplodedLinesLargerThanABatchAreTakenWhole) {
-  options_.format = Format(R"({"parser":{"type":"json"},"explode":"e","event":{"type":{"const":"Line"},"subject":{"from":"s"}}})");
+  options_.format =
+      Format(R"({"parser":{"type":"json"},"explode":"e","event":{"type":{"const":"Line"},"subject":{"from":"s"}}})");
   options_.batch = {.events = 500, .bytes = 1 << 20};
   std::string text;
   int64_t n = 0;
@@ -414,6 +419,101 @@ TEST_P(ImportRunTest, AHeaderNamesTheColumnsAndIsNoLine) {
   EXPECT_THAT(std::string(wrong.status.message()), HasSubstr("there is no column `n`"));
 }
 
+TEST_P(ImportRunTest, AFileThatGrowsIsTakenPieceByPieceIntoFewRanges) {
+  options_.follow = true;
+  std::mt19937 random(5);
+  std::string text;
+  int64_t next = 0;
+  int64_t accepted = 0;
+  for (int piece = 0; piece < 60; ++piece) {
+    const int64_t until = next + 1 + static_cast<int64_t>(random() % 7);
+    text += Lines(next, until, 100);
+    next = until;
+    // The half line at the end is not there yet.
+    const int64_t from = options_.position.has_value() ? options_.position->end_byte : 0;
+    const Outcome outcome = Import(text.substr(from) + "999999,us");
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+    accepted += outcome.progress.accepted;
+    ASSERT_EQ(outcome.progress.duplicate, 0);
+    ASSERT_TRUE(outcome.progress.position.has_value());
+    ASSERT_EQ(outcome.progress.position->end_byte, static_cast<int64_t>(text.size()));
+    ASSERT_EQ(outcome.progress.position->next_line_number, next + 1);
+    options_.position = outcome.progress.position;
+  }
+  EXPECT_EQ(accepted, next - static_cast<int64_t>(Bad(next, 100).size()));
+  ExpectEachOnce(0, next, Bad(next, 100));
+  EXPECT_TRUE(TimelineEnds().empty()) << "it may still grow";
+  const auto ledger = ImportLedger::Load(*ingest_.log);
+  ASSERT_TRUE(ledger.ok());
+  EXPECT_LE(ledger->size(), static_cast<size_t>(2 * next / 50 + 2)) << "as many ranges as lines need, not pieces";
+
+  // The last piece ends it: one timeline, one end in each partition.
+  options_.follow = false;
+  ASSERT_TRUE(Import("").status.ok());
+  EXPECT_EQ(TimelineEnds().size(), 1u);
+  options_.position.reset();
+  PassHours(25);
+  const Outcome again = Import(text);
+  EXPECT_EQ(again.progress.accepted, 0);
+  EXPECT_EQ(again.progress.duplicate, accepted);
+  EXPECT_EQ(again.progress.rejected, static_cast<int64_t>(Bad(next, 100).size()));
+  EXPECT_EQ(DeadLetters(), Bad(next, 100).size());
+}
+
+TEST_P(ImportRunTest, ALineThatItsTypeRefusesIsCountedInTheSharedRange) {
+  ingest_.ApplyType("Line", R"(schema { properties { key: "n" value { type: "integer" maximum: 899 } } })");
+  options_.follow = true;
+  Outcome outcome = Import(Lines(895, 902));
+  EXPECT_EQ(outcome.Counts(), "read 7 accepted 5 duplicate 0 rejected 2");
+  options_.position = outcome.progress.position;
+  outcome = Import(Lines(890, 892) + "950,user\n");
+  EXPECT_EQ(outcome.Counts(), "read 3 accepted 2 duplicate 0 rejected 1");
+  options_.position.reset();
+  PassHours(25);
+  EXPECT_EQ(Import(Lines(895, 902) + Lines(890, 892) + "950,user\n").Counts(),
+            "read 10 accepted 0 duplicate 7 rejected 3");
+}
+
+TEST_P(ImportRunTest, APositionThatTheLedgerDoesNotKnowIsRefused) {
+  options_.follow = true;
+  const Outcome first = Import(Lines(0, 10));
+  options_.position = first.progress.position;
+  ASSERT_TRUE(Import(Lines(10, 20)).status.ok());
+  // An answer was lost: the sender is at line 10, the ledger at line 20.
+  Outcome outcome = Import(Lines(10, 30));
+  EXPECT_TRUE(absl::IsFailedPrecondition(outcome.status)) << outcome.status;
+  EXPECT_EQ(GetErrorDetails(outcome.status).reason, "POSITION_UNKNOWN");
+  options_.position.reset();
+  outcome = Import(Lines(0, 30));
+  EXPECT_EQ(outcome.Counts(), "read 30 accepted 10 duplicate 20 rejected 0");
+  ExpectEachOnce(0, 30);
+}
+
+TEST_P(ImportRunTest, SeedsMakeEqualLinesEventsOfTheirOwn) {
+  ASSERT_EQ(Import(Lines(0, 10)).progress.accepted, 10);
+  options_.seed = "second";
+  ASSERT_EQ(Import(Lines(0, 10)).progress.accepted, 10);
+  ASSERT_EQ(Import(Lines(0, 12)).Counts(), "read 12 accepted 2 duplicate 10 rejected 0");
+  options_.seed.clear();
+  EXPECT_EQ(Import(Lines(0, 10)).progress.duplicate, 10);
+  EXPECT_EQ(StoredNumbers()[3], 2);
+}
+
+TEST_P(ImportRunTest, APositionRemembersTheHeader) {
+  options_.format = Format(R"({"parser":{"type":"csv","header":true},"event":{"type":{"const":"Line"}},
+    "data":{"n":{"from":"n","type":"integer"}}})");
+  options_.follow = true;
+  Outcome outcome = Import("x,n\na,1\n\"b\n");
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(outcome.Counts(), "read 1 accepted 1 duplicate 0 rejected 0") << "a quote is still open";
+  EXPECT_EQ(outcome.progress.position->header, "x,n");
+  options_.position = outcome.progress.position;
+  outcome = Import("\"b\n\",2\nc,3\n");
+  EXPECT_EQ(outcome.Counts(), "read 2 accepted 2 duplicate 0 rejected 0");
+  EXPECT_EQ(StoredNumbers()[2], 1);
+  EXPECT_EQ(outcome.progress.position->next_line_number, 6);
+}
+
 TEST_P(ImportRunTest, LinesOfAllSortsOfBytesAreCounted) {
   std::mt19937 random(31);
   std::string text;
@@ -440,13 +540,14 @@ TEST_P(ImportRunTest, TwoImportsOfOneFileAtATimeTakeEachLineOnce) {
   std::atomic<int> running{2};
   for (Outcome& outcome : outcomes) {
     threads.emplace_back([&] {
-      ImportRun run({ingest_.log.get(), pipeline_.get(), &ingest_.ingest->budget(), &ingest_.clock}, &gate_, options_,
-                    [](const ImportProgress&) {},
-                    [&](absl::Status status, ImportProgress progress) {
-                      outcome.status = std::move(status);
-                      outcome.progress = std::move(progress);
-                      --running;
-                    });
+      ImportRun run(
+          {ingest_.log.get(), pipeline_.get(), &ingest_.ingest->budget(), &ingest_.clock}, &gate_, options_,
+          [](const ImportProgress&) {},
+          [&](absl::Status status, ImportProgress progress) {
+            outcome.status = std::move(status);
+            outcome.progress = std::move(progress);
+            --running;
+          });
       run.Add(text, [] {});
       run.FinishInput();
       testing::WaitUntil([&] { return running == 0; });
@@ -460,8 +561,9 @@ TEST_P(ImportRunTest, TwoImportsOfOneFileAtATimeTakeEachLineOnce) {
 }
 
 TEST_P(ImportRunTest, TheRealAccessLogGoesInOnce) {
-  const std::string path = testing::GetEnv("NARU_SHARED_DIR", testing::GetEnv("NARU_SOURCE_DIR", ".") + "/../shared/data") +
-                           "/weblog/apache_logs";
+  const std::string path =
+      testing::GetEnv("NARU_SHARED_DIR", testing::GetEnv("NARU_SOURCE_DIR", ".") + "/../shared/data") +
+      "/weblog/apache_logs";
   std::ifstream file(path, std::ios::binary);
   if (!file) GTEST_SKIP() << path << " is not there";
   std::stringstream contents;
@@ -492,6 +594,10 @@ TEST(LineChain, EachIdentityDependsOnAllBefore) {
   ASSERT_TRUE(ParseChainId(ChainIdText(b), &back));
   EXPECT_TRUE(back == b);
   EXPECT_FALSE(ParseChainId("xyz", &back));
+  EXPECT_TRUE(ChainStart("s") == ChainStart("s", ""));
+  EXPECT_FALSE(ChainStart("s") == ChainStart("s", "1"));
+  EXPECT_FALSE(ChainStart("s", "2") == ChainStart("s", "1"));
+  EXPECT_FALSE(ChainStart("t", "1") == ChainStart("s", "1"));
   // Kept in ledgers and events for ever: golden.
   EXPECT_EQ(ChainIdText(NextChainId(ChainStart("shop"), "line")), "7394fdb8a9055a79a905ce1af48e5dbf");
 }

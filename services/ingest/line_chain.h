@@ -1,5 +1,5 @@
-// Identities of lines: each depends on its text and on all lines before it, so equal lines of a file stay different events,
-// and a file that has grown keeps the identities of its old lines.
+// Identities of lines: each depends on its text and on all lines before it, so equal lines of a file stay different
+// events, and a file that has grown keeps the identities of its old lines.
 #pragma once
 
 // Inlined: a call for each line would cost as much as its hash.
@@ -22,14 +22,16 @@ struct ChainId {
   bool operator==(const ChainId&) const = default;
 };
 
-/// Where the chain of an event source begins.
-inline ChainId ChainStart(absl::string_view source) {
+/// Where the chain of an event source begins; `seed` tells files that begin alike apart, none changes nothing.
+inline ChainId ChainStart(absl::string_view source, absl::string_view seed = {}) {
   const XXH128_hash_t hash = XXH3_128bits_withSeed(source.data(), source.size(), 0x6e61727531ull);  // "naru1"
-  return {hash.high64, hash.low64};
+  if (seed.empty()) return {hash.high64, hash.low64};
+  const XXH128_hash_t mixed = XXH3_128bits_withSeed(seed.data(), seed.size(), hash.low64 ^ 0x6e61727532ull);  // "naru2"
+  return {hash.high64 ^ mixed.high64, hash.low64 + mixed.low64};
 }
 
-/// The identity of `line` after `previous`. Half of `previous` seeds the hash and the other half is mixed into both halves
-/// of the result, so all 128 bits go on.
+/// The identity of `line` after `previous`. Half of `previous` seeds the hash and the other half is mixed into both
+/// halves of the result, so all 128 bits go on.
 inline ChainId NextChainId(const ChainId& previous, absl::string_view line) {
   const XXH128_hash_t hash = XXH3_128bits_withSeed(line.data(), line.size(), previous.low);
   const uint64_t mixed = previous.high * 0x9E3779B97F4A7C15ull;

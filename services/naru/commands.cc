@@ -9,10 +9,14 @@ std::vector<CommandEntry> EventCommands() {
       {"import", "Take the lines of files as events.",
        "Files are sent as they are; the server decompresses, parses, de-duplicates and keeps bad lines with a reason.\n"
        "The same file again adds nothing; a file that has grown adds its new lines; after an interruption the same "
-       "command goes on.",
+       "command goes on.\n"
+       "With --follow it goes on with what is written to the files, as `tail -F` does, and through renamed, truncated "
+       "and compressed\n"
+       "rotations each line counts once; a half last line waits for its end.",
        "naru import /var/log/nginx/access.log --format apache-combined\n"
        "naru import logs/ archive/*.gz --format apache-combined --output json\n"
-       "zcat old.gz | naru import - --format ndjson --source shop --strict",
+       "zcat old.gz | naru import - --format ndjson --source shop --strict\n"
+       "naru import --follow '/var/log/nginx/*.log' --format apache-combined",
        MakeImportCommand},
       {"publish", "Publish events from flags, files or standard input.", "",
        "naru publish --type UserLogin --subject m1 --data '{\"user_age\":27}'\n"
@@ -30,7 +34,8 @@ std::vector<CommandEntry> EventCommands() {
        "or broken. The same seed, span and number give the same ids: running it again sends duplicates.",
        "naru simulate --pack ciao_labella --events 100000\n"
        "naru simulate --pack weblog --from 2026-11-01 --to 2026-11-08 --seed 7 --rate 5000\n"
-       "naru simulate --pack ciao_labella --follow --resume",
+       "naru simulate --pack ciao_labella --follow --resume\n"
+       "naru simulate --pack zigbang --days 7 --as_lines > app.log",
        MakeSimulateCommand},
       {"dlq list", "List rejected events with their reasons.", "",
        "naru dlq list\nnaru dlq list --reason FIELD_KIND --from_time 1h --output csv", MakeDlqListCommand},

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -15,9 +16,9 @@
 #include "common/status/status.h"
 #include "naru/ingest/v1/ingest.grpc.pb.h"
 #include "services/naru/command.h"
+#include "services/naru/follow_import.h"
+#include "services/naru/import_report.h"
 #include "services/naru/input_files.h"
-#include "services/naru/json_text.h"
-#include "services/naru/text_width.h"
 
 namespace naru::cli {
 namespace {
@@ -27,25 +28,6 @@ using ingest::v1::ImportEventsResponse;
 using Stream = grpc::ClientReaderWriter<ImportEventsRequest, ImportEventsResponse>;
 
 constexpr size_t kChunkBytes = 256 << 10;
-
-struct Totals {
-  int64_t files = 0;
-  int64_t read = 0;
-  int64_t accepted = 0;
-  int64_t duplicate = 0;
-  int64_t rejected = 0;
-  int64_t filtered = 0;
-  int64_t bytes = 0;
-
-  void Add(const ImportEventsResponse& last) {
-    read += last.read_count();
-    accepted += last.accepted_count();
-    duplicate += last.duplicate_count();
-    rejected += last.rejected_count();
-    filtered += last.filtered_count();
-    bytes += last.received_bytes();
-  }
-};
 
 // Opens a file, or standard input for `-`; closes what it opened.
 class InputFile {
@@ -92,15 +74,31 @@ class ImportCommand : public Command {
              "Event source; files that are to count twice although they begin alike are given different ones.")
         .ValueName("NAME");
     options.Add("strict", &strict_, "End with exit code 3 when lines were rejected.");
-    options.Add("show_rejected", &show_rejected_, "Rejected lines of each file to show (at most 20).").Range(0, 20);
+    options.Add("show_rejected", &show_rejected_, "Rejected lines to show (at most 20).").Range(0, 20);
+    options.Section("Following");
+    options.Add("follow", &follow_,
+                "Go on with what is written to the files, through rotations, until Ctrl-C; patterns and directories "
+                "take new files in.");
+    options
+        .Add("positions", &positions_,
+             "Where to remember how far each file was taken; default: a file in ~/.local/state/naru for this command.")
+        .ValueName("FILE");
+    options.Add("interval", &interval_, "Time between two looks at the files.").Range(1e4, 6e7);
+    options
+        .Add("rotate_wait", &rotate_wait_,
+             "A file that was rotated is complete, its last line even without an end, when it has been silent for this "
+             "long.")
+        .Range(0, 3.6e9);
+    options.Add("period", &period_, "Time between two lines of totals, with --output json or csv.").Range(1e5, 8.64e10);
   }
 
   absl::StatusOr<int> Run(Session& session) override {
+    if (follow_) return Follow(session);
     NARU_ASSIGN_OR_RETURN(const std::vector<std::string> files, FindInputFiles(files_));
     Interrupt interrupt;
     NARU_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, Connect(session.connection));
     const auto stub = ingest::v1::IngestService::NewStub(channel);
-    Totals totals;
+    ImportTotals totals;
     absl::Status status;
     for (const std::string& file : files) {
       status = ImportFile(session, *stub, file, interrupt, &totals);
@@ -112,17 +110,34 @@ class ImportCommand : public Command {
       return kFailed;
     }
     NARU_RETURN_IF_ERROR(status);
-    PrintTotals(session, totals);
-    if (totals.rejected > 0) {
-      session.Say(
-          absl::StrCat("rejected lines are kept: `naru dlq list`; after mending the format or type `naru dlq replay`"));
-    }
-    return strict_ && totals.rejected > 0 ? kRejectedLines : kDone;
+    RowPrinter printer(stdout, session.format(), session.terminal.colour, ImportTotalsColumns());
+    printer.Add(ImportTotalsCells(totals));
+    printer.Finish();
+    return FinishImport(session, totals, strict_);
   }
 
  private:
+  absl::StatusOr<int> Follow(Session& session) const {
+    if (std::find(files_.begin(), files_.end(), "-") != files_.end()) {
+      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE",
+                           "--follow: standard input is read to its end and cannot be followed",
+                           "naru import - --help");
+    }
+    FollowImportOptions options;
+    options.arguments = files_;
+    options.format = format_;
+    options.source = source_;
+    options.positions = positions_;
+    options.interval = interval_;
+    options.rotate_wait = rotate_wait_;
+    options.period = period_;
+    options.show_rejected = show_rejected_;
+    options.strict = strict_;
+    return RunFollowImport(session, options);
+  }
+
   absl::Status ImportFile(Session& session, ingest::v1::IngestService::Stub& stub, const std::string& path,
-                          Interrupt& interrupt, Totals* totals) {
+                          Interrupt& interrupt, ImportTotals* totals) {
     InputFile file(path);
     if (!file.is_open()) {
       return MakeError(absl::StatusCode::kNotFound, "FILE_NOT_READABLE",
@@ -140,7 +155,7 @@ class ImportCommand : public Command {
     ProgressLine progress(session.terminal, name);
     while (stream->Read(&response)) {
       if (response.rejected_lines_size() > 0) progress.Clear();
-      ShowRejected(session, name, response);
+      SayRejectedLines(session, name, response, &show_rejected_);
       progress.Update(response.received_bytes(), file.size(), response.read_count(), "lines");
       last = response;
     }
@@ -173,20 +188,6 @@ class ImportCommand : public Command {
     return count >= 0;
   }
 
-  void ShowRejected(const Session& session, const std::string& name, const ImportEventsResponse& response) {
-    for (const auto& line : response.rejected_lines()) {
-      if (shown_ == show_rejected_) return;
-      ++shown_;
-      const std::string what =
-          absl::StrCat(line.field().empty() ? "" : absl::StrCat(" ", line.field()),
-                       line.value().empty() ? "" : absl::StrCat(" `", MakePrintable(line.value()), "`"),
-                       line.expected().empty() ? "" : absl::StrCat(": expected ", line.expected()));
-      session.Say(absl::StrCat(name, ":", line.line_number(), ": rejected, ",
-                               ingest::v1::RejectReason_Name(line.reason()), what));
-      if (!line.line().empty()) session.Say(absl::StrCat("    ", CutToWidth(MakePrintable(line.line()), 160)));
-    }
-  }
-
   static void SayFile(const Session& session, const std::string& name, const ImportEventsResponse& last,
                       double seconds) {
     session.Say(absl::StrCat(
@@ -196,20 +197,16 @@ class ImportCommand : public Command {
         last.filtered_count() == 0 ? "" : absl::StrCat(", ", WithThousands(last.filtered_count()), " filtered")));
   }
 
-  static void PrintTotals(const Session& session, const Totals& totals) {
-    RowPrinter printer(stdout, session.format(), session.terminal.colour,
-                       {"read", "accepted", "duplicate", "rejected", "filtered", "files", "bytes"});
-    printer.Add({NumberCell(totals.read), NumberCell(totals.accepted), NumberCell(totals.duplicate),
-                 NumberCell(totals.rejected), NumberCell(totals.filtered), NumberCell(totals.files),
-                 NumberCell(totals.bytes)});
-  }
-
   std::vector<std::string> files_;
   std::string format_;
   std::string source_;
   bool strict_ = false;
   int show_rejected_ = 20;
-  int shown_ = 0;
+  bool follow_ = false;
+  std::string positions_;
+  std::chrono::milliseconds interval_{500};
+  std::chrono::milliseconds rotate_wait_{5'000};
+  std::chrono::milliseconds period_{10'000};
 };
 
 }  // namespace

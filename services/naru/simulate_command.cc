@@ -67,7 +67,7 @@ class Pace {
 class SimulateCommand : public Command {
  public:
   void AddOptions(Options& options) override {
-    options.Add("pack", &pack_, "Whose visitors: ciao_labella, weblog.").ValueName("NAME");
+    options.Add("pack", &pack_, "Whose visitors: ciao_labella, weblog, zigbang.").ValueName("NAME");
     options.Add("seed", &seed_, "The same seed, span and number give the same events with the same ids.");
     options.Add("from", &from_, "First event time (in the pack's zone); default: the day before today.")
         .ValueName("TIME");
@@ -82,6 +82,9 @@ class SimulateCommand : public Command {
     options.Add("follow", &follow_, "Begin a day ago, catch up, then go on with the clock until Ctrl-C.");
     options.Add("resume", &resume_, "Go on where an earlier run stopped: after the newest event of it in the log.");
     options.Add("print", &print_, "Print the events as JSON, send nothing.");
+    options.Add("as_lines", &as_lines_,
+                "Print the events as lines of the pack's own format (zigbang), send nothing; none twice, because equal "
+                "lines are events of their own.");
   }
 
   absl::StatusOr<int> Run(Session& session) override;
@@ -90,6 +93,7 @@ class SimulateCommand : public Command {
   absl::Status Prepare(const Site& site);
   absl::StatusOr<double> RatePerSecond() const;
   absl::StatusOr<int> PrintEvents(const Site& site) const;
+  absl::StatusOr<int> PrintLines(const Site& site) const;
   absl::Status FindResumeTime(const Session& session, const Site& site);
   absl::Status Send(Session& session, const Site& site, Interrupt& interrupt, EventSender& sender, Made* made);
   static void PrintSummary(const Session& session, const SimulationOptions& options, const Made& made,
@@ -108,6 +112,7 @@ class SimulateCommand : public Command {
   bool follow_ = false;
   bool resume_ = false;
   bool print_ = false;
+  bool as_lines_ = false;
   double events_per_second_ = 0;  // 0: as fast as it goes
   SimulationOptions simulation_;
 };
@@ -130,7 +135,7 @@ absl::Status SimulateCommand::Prepare(const Site& site) {
   const int64_t now_us = Clock::System()->NowMicros();
   simulation_.seed = static_cast<uint64_t>(seed_);
   simulation_.late_share = late_share_;
-  simulation_.duplicate_share = duplicate_share_;
+  simulation_.duplicate_share = as_lines_ ? 0 : duplicate_share_;
   simulation_.broken_share = broken_share_;
   simulation_.max_events = events_;
   // Whole days that are over, so that running it again today gives the same events.
@@ -238,12 +243,31 @@ absl::StatusOr<int> SimulateCommand::PrintEvents(const Site& site) const {
   return kDone;
 }
 
+absl::StatusOr<int> SimulateCommand::PrintLines(const Site& site) const {
+  VisitorStream visitors(site, simulation_);
+  Dice dice({simulation_.seed, 0x11E5});
+  SimulatedEvent simulated;
+  event::v1::Event event;
+  while (visitors.Next(&simulated) && std::ferror(stdout) == 0) {
+    if (!event.ParseFromString(simulated.bytes)) continue;
+    const auto line = site.Line(event, simulated.twist == Twist::kBroken, dice);
+    if (!line.has_value()) {
+      return ErrorWithNext(absl::StatusCode::kInvalidArgument, "USAGE",
+                           absl::StrCat("--as_lines: the pack `", site.pack(), "` has no lines of its own"),
+                           absl::StrCat("naru simulate --pack ", site.pack(), " --print"));
+    }
+    std::printf("%s\n", line->c_str());
+  }
+  return kDone;
+}
+
 absl::StatusOr<int> SimulateCommand::Run(Session& session) {
   NARU_ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(pack_));
   NARU_RETURN_IF_ERROR(Prepare(*site));
   Interrupt interrupt;
   const int64_t start_us = Clock::System()->MonotonicMicros();
   if (print_) return PrintEvents(*site);
+  if (as_lines_) return PrintLines(*site);
   if (resume_) NARU_RETURN_IF_ERROR(FindResumeTime(session, *site));
   EventSender sender(session.connection, nullptr);
   NARU_RETURN_IF_ERROR(sender.Start());

@@ -72,14 +72,20 @@ std::string EncodeBroken(const Site& site, std::string id, const std::string& se
 
 }  // namespace
 
+std::optional<std::string> Site::Line(const event::v1::Event& /*event*/, bool /*broken*/, Dice& /*dice*/) const {
+  return std::nullopt;
+}
+
 absl::StatusOr<std::unique_ptr<Site>> MakeSite(absl::string_view pack) {
   while (absl::ConsumeSuffix(&pack, "/")) {
   }
   const absl::string_view name = pack.substr(pack.rfind('/') == absl::string_view::npos ? 0 : pack.rfind('/') + 1);
   if (name == "ciao_labella") return MakeCiaoLabellaSite();
   if (name == "weblog") return MakeWeblogSite();
-  return MakeError(absl::StatusCode::kNotFound, "SITE_NOT_FOUND",
-                   absl::StrCat("no visitors are known for the pack `", name, "`; there are ciao_labella, weblog"));
+  if (name == "zigbang") return MakeZigbangSite();
+  return MakeError(
+      absl::StatusCode::kNotFound, "SITE_NOT_FOUND",
+      absl::StrCat("no visitors are known for the pack `", name, "`; there are ciao_labella, weblog, zigbang"));
 }
 
 double VisitsForEvents(const Site& site, int64_t events, int64_t from_us, int64_t to_us) {

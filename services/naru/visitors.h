@@ -7,12 +7,17 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "services/naru/dice.h"
+
+namespace naru::event::v1 {
+class Event;
+}
 
 namespace naru::cli {
 
@@ -48,10 +53,14 @@ class Site {
   virtual void AddVisit(const Visit& visit, Dice& dice, std::vector<VisitorEvent>* events) const = 0;
   /// Makes the data of `event` wrong for its type; false where this event cannot be spoilt that way.
   virtual bool Spoil(Dice& dice, VisitorEvent* event) const = 0;
+  /// The event as a line of the pack's own format; `broken`: as one that the format refuses. Nothing: the pack has no
+  /// lines.
+  virtual std::optional<std::string> Line(const event::v1::Event& event, bool broken, Dice& dice) const;
 };
 
 std::unique_ptr<Site> MakeCiaoLabellaSite();
 std::unique_ptr<Site> MakeWeblogSite();
+std::unique_ptr<Site> MakeZigbangSite();
 /// The site that a pack (a name, or a path that ends with it) stands for. Errors: NOT_FOUND naming those there are.
 absl::StatusOr<std::unique_ptr<Site>> MakeSite(absl::string_view pack);
 

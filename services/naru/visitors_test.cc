@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -10,6 +11,7 @@
 #include "absl/time/time.h"
 #include "common/clock/rfc3339.h"
 #include "common/event/event_view.h"
+#include "naru/event/v1/event.pb.h"
 
 namespace naru::cli {
 namespace {
@@ -40,7 +42,7 @@ class SitesTest : public ::testing::TestWithParam<const char*> {
   SitesTest() : site_(*MakeSite(GetParam())) {}
   std::unique_ptr<Site> site_;
 };
-INSTANTIATE_TEST_SUITE_P(AllSites, SitesTest, ::testing::Values("ciao_labella", "weblog"));
+INSTANTIATE_TEST_SUITE_P(AllSites, SitesTest, ::testing::Values("ciao_labella", "weblog", "zigbang"));
 
 TEST_P(SitesTest, TheSameSeedGivesTheSameEvents) {
   const auto first = Simulate(*site_, OneDay());
@@ -202,10 +204,46 @@ TEST_P(SitesTest, BrokenEventsNeverShareAnIdWithGoodOnes) {
   for (const std::string& id : broken) EXPECT_EQ(good.count(id), 0);
 }
 
+TEST(ZigbangTest, EachStepOfTheFunnelLosesPeople) {
+  const auto site = *MakeSite("zigbang");
+  SimulationOptions options = OneDay();
+  options.visits_per_day = 4000;
+  options.broken_share = options.duplicate_share = 0;
+  std::map<std::string, std::set<std::string>> users;
+  for (const SimulatedEvent& event : Simulate(*site, options)) {
+    event::EventView view;
+    ASSERT_EQ(event::ParseEvent(event.bytes, event::Limits(), &view), event::ParseError::kOk);
+    if (!view.subject.empty()) users[std::string(view.type)].insert(std::string(view.subject));
+  }
+  const auto count = [&](const char* type) { return users[type].size(); };
+  EXPECT_GT(count("session_start"), count("view_item"));
+  EXPECT_GT(count("view_item"), 2 * count("add_to_wishlist"));
+  EXPECT_GT(count("add_to_wishlist"), 2 * count("add_to_cart"));
+  EXPECT_GT(count("add_to_cart"), 2 * count("begin_checkout"));
+  EXPECT_GT(count("begin_checkout"), count("purchase"));
+  EXPECT_GT(count("purchase"), 0);
+}
+
+TEST(ZigbangTest, LinesHaveTenColumns) {
+  const auto site = *MakeSite("zigbang");
+  Dice dice({1});
+  for (const SimulatedEvent& simulated : Simulate(*site, OneDay())) {
+    if (simulated.twist == Twist::kBroken) continue;
+    event::v1::Event event;
+    ASSERT_TRUE(event.ParseFromString(simulated.bytes));
+    const auto line = site->Line(event, false, dice);
+    ASSERT_TRUE(line.has_value());
+    ASSERT_EQ(std::count(line->begin(), line->end(), '|'), 9) << *line;
+    ASSERT_EQ(line->find('\n'), std::string::npos);
+    ASSERT_EQ(line->back(), '}');
+  }
+  EXPECT_FALSE((*MakeSite("weblog"))->Line({}, false, dice).has_value());
+}
+
 TEST(SitesByNameTest, PathsAndNamesAreFoundAndOthersNamed) {
   EXPECT_TRUE(MakeSite("weblog").ok());
   EXPECT_TRUE(MakeSite("deploy/packs/ciao_labella/").ok());
-  const absl::Status missing = MakeSite("zigbang").status();
+  const absl::Status missing = MakeSite("upbit").status();
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(missing.message()), ::testing::HasSubstr("weblog"));
 }

@@ -87,7 +87,9 @@ TEST(CiaoLabella, HoldsItsNineMessageKindsItsFormatAndItsMetrics) {
               UnorderedElementsAre("UserLogin", "UserLogout", "UserClickMenu", "UserUsedEcopoint1", "UserUsedEcopoint2",
                                    "UserSearchProduct", "UserClickProduct", "UserSearchLesswaste", "error"));
   EXPECT_THAT(NamesOf(OfKind(set, "InputFormat")), ElementsAre("ciao-labella-envelope"));
-  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("hot-activity", "popular-words", "search-words"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Metric")),
+              ElementsAre("click-prices", "eco-points", "hot-activity", "lesswaste-distances", "member-points",
+                          "popular-words", "product-clicks", "search-words"));
   EXPECT_EQ(OfKind(set, "Metric")["hot-activity"]->metric().measures_size(), 13);
   for (const auto& [name, metric] : OfKind(set, "Metric"))
     EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
@@ -129,6 +131,63 @@ TEST(CiaoLabella, AcceptsWhatItsFormatMakesOfEveryMessageKind) {
       ASSERT_THAT(rejections, IsEmpty()) << type << " " << rejections[0].field << " " << rejections[0].expected;
       ASSERT_EQ(events.size(), 1u);
       EXPECT_EQ(schemas.Check(events.event(0)), "") << type;
+    }
+  }
+}
+
+TEST(Zigbang, HoldsItsEventTypesItsFormatAndItsMetrics) {
+  const ResourceSet set = LoadPack("zigbang");
+  const auto types = OfKind(set, "EventType");
+  EXPECT_EQ(types.size(), 25u);
+  for (const auto& [name, type] : types) {
+    for (const char* field : {"local1", "local2", "room_type", "deal_type", "screen_name"}) {
+      EXPECT_TRUE(type->event_type().schema().properties().contains(field)) << name << " " << field;
+    }
+    EXPECT_TRUE(type->event_type().schema().properties().at("address").x_personal()) << name;
+  }
+  EXPECT_THAT(NamesOf(OfKind(set, "InputFormat")), ElementsAre("zigbang-lines"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("daily-users", "favourites", "homes", "hourly-activity",
+                                                          "hours-of-the-day", "realtime", "regions", "weekly-users"));
+  for (const auto& [name, metric] : OfKind(set, "Metric"))
+    EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
+}
+
+TEST(Zigbang, WritesEachOfTheSeventeenProvincesByItsFullName) {
+  const ResourceSet set = LoadPack("zigbang");
+  const auto format =
+      input_format::InputFormat::Compile("zigbang-lines", OfKind(set, "InputFormat")["zigbang-lines"]->input_format());
+  ASSERT_TRUE(format.ok()) << format.status();
+  input_format::LineParser parser(*format);
+  const std::map<std::string, std::vector<std::string>> names = {{"서울특별시", {"서울", "서울시"}},
+                                                                 {"부산광역시", {"부산", "부산시"}},
+                                                                 {"대구광역시", {"대구", "대구시"}},
+                                                                 {"인천광역시", {"인천", "인천시"}},
+                                                                 {"광주광역시", {"광주"}},
+                                                                 {"대전광역시", {"대전", "대전시"}},
+                                                                 {"울산광역시", {"울산", "울산시"}},
+                                                                 {"세종특별자치시", {"세종", "세종시"}},
+                                                                 {"경기도", {"경기"}},
+                                                                 {"강원특별자치도", {"강원", "강원도"}},
+                                                                 {"충청북도", {"충북"}},
+                                                                 {"충청남도", {"충남"}},
+                                                                 {"전북특별자치도", {"전북", "전라북도"}},
+                                                                 {"전라남도", {"전남"}},
+                                                                 {"경상북도", {"경북"}},
+                                                                 {"경상남도", {"경남"}},
+                                                                 {"제주특별자치도", {"제주", "제주도"}}};
+  EXPECT_EQ(names.size(), 17u);
+  for (const auto& [full, shorter] : names) {
+    std::vector<std::string> all = shorter;
+    all.push_back(full);
+    for (const std::string& name : all) {
+      input_format::EventBuffer events;
+      std::vector<input_format::LineRejection> rejections;
+      parser.Parse(absl::StrCat("1668004200123|u1|s1|view_map|a|203.0.113.7|h|1|x|{\"local1\":\"", name, "\"}"),
+                   {.line_id = "id-1"}, &events, &rejections);
+      ASSERT_EQ(events.size(), 1u) << name;
+      event::EventView view;
+      ASSERT_EQ(event::ParseEvent(events.event(0), event::Limits(), &view), event::ParseError::kOk);
+      EXPECT_NE(view.data.find(full), absl::string_view::npos) << name;
     }
   }
 }

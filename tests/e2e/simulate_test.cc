@@ -23,7 +23,7 @@ class SimulateTest : public ::testing::TestWithParam<const char*> {
   TempDir dir_;
   std::unique_ptr<Platform> platform_;
 };
-INSTANTIATE_TEST_SUITE_P(Packs, SimulateTest, ::testing::Values("ciao_labella", "weblog"));
+INSTANTIATE_TEST_SUITE_P(Packs, SimulateTest, ::testing::Values("ciao_labella", "weblog", "zigbang"));
 
 TEST_P(SimulateTest, GoodEventsAreAcceptedBrokenOnesRejectedAndASecondRunIsAllDuplicates) {
   const std::vector<std::string> command = {"simulate", "--pack", GetParam(), "--from", "2026-11-01", "--days", "2",
