@@ -105,6 +105,7 @@ struct ImportRun::State {
   ChainId end_id;
   int64_t end_byte = 0;
   std::optional<ImportLedger> ledger;
+  int64_t session = 0;  ///< of the pipeline, begun before the ledger was read
   bool has_gate = false;  ///< of the reading thread, until it was joined
 
   std::thread reading, parsing, submitting;
@@ -125,6 +126,7 @@ struct ImportRun::State {
   }
 
   void Read();
+  absl::Status LoadLedger();
   absl::Status ReadAll(const ImportLedger& known);
   bool PassOn(std::vector<ImportBlock>* cut, const ImportReader& reader);
   std::optional<std::string> NextChunk();
@@ -197,16 +199,18 @@ absl::Status ImportRun::State::ReadAll(const ImportLedger& known) {
   return result;
 }
 
+absl::Status ImportRun::State::LoadLedger() {
+  NARU_ASSIGN_OR_RETURN(session, dependencies.pipeline->BeginSession());
+  NARU_ASSIGN_OR_RETURN(ledger, ImportLedger::Load(*dependencies.log));
+  return absl::OkStatus();
+}
+
 void ImportRun::State::Read() {
   const std::string source = SourceName();
   has_gate = gate->Enter(source, [this] { return aborted.load(); });
   if (!has_gate) return;
-  auto loaded = ImportLedger::Load(*dependencies.log);
-  absl::Status result = loaded.status();
-  if (loaded.ok()) {
-    ledger = *std::move(loaded);
-    result = ReadAll(*ledger);
-  }
+  absl::Status result = LoadLedger();
+  if (result.ok()) result = ReadAll(*ledger);
   // What came before the damage is taken all the same; the sender is told at the end.
   if (!result.ok()) {
     MutexLock lock(&mu);
@@ -309,6 +313,7 @@ void ImportRun::State::Send(std::shared_ptr<ParsedBatch> parsed) {
   batch.format = options.format->name();
   batch.origin = options.file_name.empty() ? "import" : options.file_name;
   batch.import_source = options.source;
+  batch.session = session;
   if (!parsed->is_known()) {
     batch.timeline = timeline;
     parsed->range.timeline = timeline;
@@ -327,6 +332,8 @@ void ImportRun::State::Send(std::shared_ptr<ParsedBatch> parsed) {
 }
 
 void ImportRun::State::Taken(const std::shared_ptr<ParsedBatch>& batch, const absl::StatusOr<BatchResult>& result) {
+  // What this import knows of the ledger is out of date: the next one reads it again.
+  if (absl::IsAborted(result.status())) Fail(result.status());
   MutexLock lock(&mu);
   if (result.ok()) {
     CountResult(*batch, *result);
@@ -426,6 +433,7 @@ void ImportRun::State::EndTimeline() {
     batch.extra.push_back(ImportLedger::EndRecord(timeline, end_id, end_byte));
   }
   if (batch.extra.empty()) return;
+  batch.session = session;
   const absl::Status ended = SubmitEnd(std::move(batch));
   if (!ended.ok()) Fail(ended);
 }

@@ -42,6 +42,7 @@ class FailingPipeline : public IngestPipeline {
     if (failure.ok()) return real_->Submit(std::move(batch), std::move(done));
     done(failure);
   }
+  absl::StatusOr<int64_t> BeginSession() override { return real_->BeginSession(); }
   /// Gives the number of the batch (from 1) a status.
   void set_fails(std::function<absl::Status(int)> fails) {
     MutexLock lock(&mu_);
@@ -348,6 +349,18 @@ TEST_P(ImportRunTest, ALogThatStaysAwayEndsTheImportWithItsError) {
   EXPECT_TRUE(absl::IsUnavailable(outcome.status)) << outcome.status;
   EXPECT_EQ(outcome.progress.accepted, 250);
   EXPECT_TRUE(TimelineEnds().empty());
+}
+
+TEST_P(ImportRunTest, ACommitWithoutAnAnswerEndsTheImportAndTheNextOneKnowsWhatIsStored) {
+  if (!GetParam()) return;  // there is no transaction
+  ingest_.ApplyType("Line", R"(deduplication_window: "0s")");
+  ingest_.log->LoseAnswers({absl::OkStatus(), absl::OkStatus(), absl::AbortedError("no answer to the commit")});
+  const Outcome first = Import(Lines(0, 2000));
+  EXPECT_TRUE(absl::IsAborted(first.status)) << first.status;
+  const Outcome second = Import(Lines(0, 2000));
+  ASSERT_TRUE(second.status.ok()) << second.status;
+  EXPECT_GE(second.progress.duplicate, 150);
+  ExpectEachOnce(0, 2000);
 }
 
 TEST_P(ImportRunTest, DamagedFilesGiveWhatCameBeforeAndAnError) {

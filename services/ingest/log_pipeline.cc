@@ -500,29 +500,54 @@ void LogPipeline::Append(std::shared_ptr<Job> job) {
   });
 }
 
+// On the queue of transactions, as are the three after it.
 void LogPipeline::AppendInTransaction(std::shared_ptr<Job> job) {
-  absl::StatusOr<AppendResult> result = absl::UnavailableError("not tried");
-  // Fenced by a successor of our own name, or by our own earlier self: the second attempt has a new epoch.
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    if (transactions_ == nullptr) {
-      auto producer = log_.OpenProducer({.transactional_id = options_.transactional_id});
-      if (!producer.ok()) {
-        result = producer.status();
-        break;
-      }
-      transactions_ = *std::move(producer);
-    }
-    event_log::Transaction transaction;
-    transaction.appends = MakeAppends(job.get());
-    if (transaction.appends.empty()) {
-      result = AppendResult();
-      break;
-    }
-    result = transactions_->Commit(transaction);
-    if (result.ok() || !absl::IsAborted(result.status())) break;
-    transactions_.reset();
-  }
+  absl::StatusOr<AppendResult> result = Commit(job.get());
+  // Fenced by a successor, or nobody knows whether it was committed. What the batch goes by may be out of date, so it is
+  // not repeated, nor is any other of its session: the log is read again first.
+  if (absl::IsAborted(result.status())) transactions_.reset();
   Finish(std::move(job), std::move(result));
+}
+
+absl::Status LogPipeline::OpenTransactions() {
+  if (transactions_ != nullptr) return absl::OkStatus();
+  NARU_ASSIGN_OR_RETURN(transactions_, log_.OpenProducer({.transactional_id = options_.transactional_id}));
+  ++session_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AppendResult> LogPipeline::Commit(Job* job) {
+  const Batch& batch = job->batch;
+  if (batch.session != 0 && (transactions_ == nullptr || batch.session != session_)) {
+    return MakeError(absl::StatusCode::kAborted, "SESSION_ENDED",
+                     "another ingest may have taken over since the log was read: send it again, and what is stored is "
+                     "not stored twice");
+  }
+  NARU_RETURN_IF_ERROR(OpenTransactions());
+  event_log::Transaction transaction;
+  transaction.appends = MakeAppends(job);
+  if (transaction.appends.empty()) return AppendResult();
+  transaction.consumer = batch.consumer;
+  if (batch.consumer != nullptr) transaction.offsets.push_back(batch.offsets);
+  return transactions_->Commit(transaction);
+}
+
+absl::StatusOr<int64_t> LogPipeline::BeginSession() {
+  if (embedded_) return 0;
+  Mutex mu;
+  CondVar changed;
+  bool done = false;
+  absl::StatusOr<int64_t> session = 0;
+  transaction_queue_.Post([&] {
+    const absl::Status opened = OpenTransactions();
+    MutexLock lock(&mu);
+    session = opened.ok() ? absl::StatusOr<int64_t>(session_) : opened;
+    done = true;
+    changed.SignalAll();
+  });
+  MutexLock lock(&mu);
+  while (!done) changed.Wait(&mu);
+  return session;
 }
 
 // On a thread of the log (or the submitter's): everything is durable, or it failed.

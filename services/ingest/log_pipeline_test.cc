@@ -377,6 +377,75 @@ TEST_P(LogPipelineTest, StoresExtraRecordsAndLinesOfImports) {
   EXPECT_TRUE(found);
 }
 
+// What a transactional id and a session keep out.
+class FencedPipelineTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ingest_.Open();
+    ingest_.ApplyType("Menu", kMenu);
+  }
+  absl::StatusOr<BatchResult> Submit(int64_t session, const std::string& position) {
+    const std::string event = MakeEvent("", "Menu", Menu("a"));
+    Batch batch;
+    batch.events = {event};
+    batch.session = session;
+    batch.extra = {{event_log::kLedgerTopic, 0, "some.Ledger", "position", position}};
+    return ingest_.ingest->pipeline().SubmitAndWait(std::move(batch));
+  }
+  std::vector<std::string> Positions() {
+    std::vector<std::string> positions;
+    for (const auto& record : ingest_.ReadAll(event_log::kLedgerTopic)) {
+      if (record.key == "position") positions.push_back(record.value);
+    }
+    return positions;
+  }
+
+  TestIngest ingest_{true};
+};
+
+TEST_F(FencedPipelineTest, ABatchWhoseCommitHadNoAnswerIsNotCommittedAgain) {
+  const auto session = ingest_.ingest->pipeline().BeginSession();
+  ASSERT_TRUE(session.ok());
+  ingest_.log->LoseAnswers({absl::AbortedError("no answer to the commit")});
+  EXPECT_TRUE(absl::IsAborted(Submit(*session, "1").status()));
+  EXPECT_EQ(Positions(), (std::vector<std::string>{"1"}));
+  EXPECT_EQ(ingest_.ReadAll(event_log::kEventsTopic).size(), 1);
+}
+
+TEST_F(FencedPipelineTest, AfterASuccessorNothingOfTheOldSessionIsStored) {
+  LogPipeline& pipeline = ingest_.ingest->pipeline();
+  const auto session = pipeline.BeginSession();
+  ASSERT_TRUE(session.ok());
+  ASSERT_TRUE(Submit(*session, "1").ok());
+  auto successor = *ingest_.log->OpenProducer({.transactional_id = "naru-ingest-a"});
+  // The first is fenced; the second must not take the id back and commit what it knew before.
+  EXPECT_TRUE(absl::IsAborted(Submit(*session, "2").status()));
+  EXPECT_TRUE(absl::IsAborted(Submit(*session, "3").status()));
+  EXPECT_EQ(Positions(), (std::vector<std::string>{"1"}));
+  const auto next = pipeline.BeginSession();
+  ASSERT_TRUE(next.ok());
+  EXPECT_TRUE(absl::IsAborted(Submit(*session, "4").status()));
+  EXPECT_TRUE(Submit(*next, "5").ok());
+  EXPECT_EQ(Positions(), (std::vector<std::string>{"1", "5"}));
+}
+
+TEST_F(FencedPipelineTest, AMemberThatLostItsPlaceStoresNothing) {
+  std::unique_ptr<event_log::Consumer> member = *ingest_.log->OpenConsumer("elected", event_log::kLedgerTopic, {});
+  const auto poll = [&] { return member->Poll(std::chrono::milliseconds(0), 1).ok(); };
+  ASSERT_TRUE(testing::WaitUntil([&] { return poll() && !member->Assignment().empty(); }));
+  const std::string event = MakeEvent("1", "Menu", Menu("a"));
+  Batch batch;
+  batch.events = {event};
+  batch.extra = {{event_log::kLedgerTopic, 0, "some.Ledger", "position", "1"}};
+  batch.consumer = member.get();
+  batch.offsets = {"elected", event_log::kLedgerTopic, {{0, 0}}};
+  ASSERT_TRUE(ingest_.ingest->pipeline().SubmitAndWait(batch).ok());
+  // Offsets of a group that the member has no place in.
+  batch.offsets.group = "others";
+  EXPECT_TRUE(absl::IsAborted(ingest_.ingest->pipeline().SubmitAndWait(batch).status()));
+  EXPECT_EQ(Positions(), (std::vector<std::string>{"1"}));
+}
+
 TEST_P(LogPipelineTest, KeepsIdsAndCountsOverRestarts) {
   for (int round = 0; round < 5; ++round) {
     std::vector<std::string> events;
