@@ -353,7 +353,6 @@ TEST_P(ImportRunTest, ALogThatStaysAwayEndsTheImportWithItsError) {
 
 TEST_P(ImportRunTest, ACommitWithoutAnAnswerEndsTheImportAndTheNextOneKnowsWhatIsStored) {
   if (!GetParam()) return;  // there is no transaction
-  ingest_.ApplyType("Line", R"(deduplication_window: "0s")");
   ingest_.log->LoseAnswers({absl::OkStatus(), absl::OkStatus(), absl::AbortedError("no answer to the commit")});
   const Outcome first = Import(Lines(0, 2000));
   EXPECT_TRUE(absl::IsAborted(first.status)) << first.status;

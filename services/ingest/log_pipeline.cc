@@ -29,6 +29,11 @@ bool IsNoRoom(const absl::Status& status) {
   return absl::IsResourceExhausted(status) && GetErrorDetails(status).reason == "TOO_MUCH_IN_FLIGHT";
 }
 
+absl::Status FirstNotStored() {
+  return MakeError(absl::StatusCode::kUnavailable, "FIRST_NOT_STORED",
+                   "an event of this batch was sent twice, and storing it the first time failed: retry with the same ids");
+}
+
 }  // namespace
 
 // A batch on its way. Everything that records point into lives here until the log calls back.
@@ -226,7 +231,28 @@ void LogPipeline::Continue(std::shared_ptr<Job> job) {
   }
   BuildRecords(job.get());
   CountAndKeep(job.get());
-  if (!embedded_ && (!job->batch.extra.empty())) {
+  // A ledger entry or a mark says that all of the batch is stored, duplicates of what is still on its way included: it
+  // must not be durable before they are.
+  const bool vouches = !job->batch.extra.empty() || !job->batch.local.empty();
+  if (!vouches || job->checked.waits_for.empty()) {
+    Store(std::move(job));
+    return;
+  }
+  const auto waits_for = job->checked.waits_for;
+  dedup::IdWindow::WhenResolved(waits_for, [this, job](bool all_durable) {
+    // Elsewhere, as this is a thread of the log.
+    transaction_queue_.Post([this, job, all_durable] {
+      if (all_durable) {
+        Store(job);
+      } else {
+        Finish(job, FirstNotStored());
+      }
+    });
+  });
+}
+
+void LogPipeline::Store(std::shared_ptr<Job> job) {
+  if (!embedded_ && !job->batch.extra.empty()) {
     transaction_queue_.Post([this, job] { AppendInTransaction(job); });
   } else {
     Append(std::move(job));
@@ -575,9 +601,7 @@ void LogPipeline::Finish(std::shared_ptr<Job> job, absl::StatusOr<AppendResult> 
       return;
     }
     meters_->failures.Increment();
-    job->done(MakeError(absl::StatusCode::kUnavailable, "FIRST_NOT_STORED",
-                        "an event of this batch was sent twice, and storing it the first time failed: retry with the "
-                        "same ids"));
+    job->done(FirstNotStored());
     job.reset();
     Release();
   });

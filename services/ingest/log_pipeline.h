@@ -67,6 +67,7 @@ class LogPipeline : public IngestPipeline {
                      absl::string_view line_id);
   void CountAndKeep(Job* job);
   void MarkReplayed(Job* job);
+  void Store(std::shared_ptr<Job> job);
   void Append(std::shared_ptr<Job> job);
   void AppendInTransaction(std::shared_ptr<Job> job);
   absl::Status OpenTransactions();

@@ -337,6 +337,41 @@ TEST_P(LogPipelineTest, FailsADuplicateWhoseFirstWasNotStored) {
   EXPECT_EQ(ingest_.ReadAll(event_log::kEventsTopic).size(), 2);
 }
 
+TEST_P(LogPipelineTest, ALedgerEntryIsNotStoredBeforeTheFirstOfADuplicate) {
+  Answers answers;
+  const std::string event = MakeEvent("1", "Menu", Menu("a")), other = MakeEvent("2", "Menu", Menu("a"));
+  const auto submit = [&] {
+    Batch batch;
+    batch.events = {event, other};
+    batch.extra = {{event_log::kLedgerTopic, 0, "some.Ledger", "import/1", "position 2"}};
+    return batch;
+  };
+  const auto entries = [&] {
+    int count = 0;
+    for (const auto& record : ingest_.ReadAll(event_log::kLedgerTopic)) count += record.key == "import/1";
+    return count;
+  };
+  for (const bool stored : {false, true}) {
+    ingest_.log->Hold(true);
+    Batch first;
+    first.events = {event};
+    ingest_.ingest->pipeline().Submit(std::move(first), answers.Into(1));
+    ingest_.ingest->pipeline().Submit(submit(), answers.Into(2));
+    EXPECT_EQ(ingest_.log->held(), 1);
+    EXPECT_EQ(entries(), 0);
+    ingest_.log->Hold(false);
+    ingest_.log->Release(stored ? absl::OkStatus() : absl::UnavailableError("gone"));
+    ASSERT_TRUE(testing::WaitUntil([&] { return answers.Has(1) && answers.Has(2); }));
+    EXPECT_EQ(answers.results.at(2).ok(), stored);
+    EXPECT_EQ(entries(), stored ? 1 : 0);
+    if (!stored) {
+      EXPECT_EQ(GetErrorDetails(answers.results.at(2).status()).reason, "FIRST_NOT_STORED");
+    }
+    answers.results.clear();
+  }
+  ExpectCounts(2, 1, 0);
+}
+
 TEST_P(LogPipelineTest, StoresExtraRecordsAndLinesOfImports) {
   const std::string good = MakeEvent("l1", "Menu", Menu("a")), bad = MakeEvent("l2", "Menu", Menu("z"));
   Batch batch;

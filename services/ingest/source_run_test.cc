@@ -199,8 +199,6 @@ TEST_P(SourceRunTest, WhatCannotBeStoredIsTriedAgainInOrder) {
 
 TEST_P(SourceRunTest, ABatchWhoseCommitHadNoAnswerIsNotStoredAgain) {
   if (!GetParam()) return;  // there is no transaction
-  // Without ids that would hide it.
-  ingest_.ApplyType("Click", R"(deduplication_window: "0s")");
   ingest_.log->LoseAnswers({absl::OkStatus(), absl::AbortedError("no answer to the commit"), absl::OkStatus(),
                             absl::AbortedError("no answer to the commit")});
   AddMessages(0, 1000);
