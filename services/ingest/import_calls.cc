@@ -305,6 +305,10 @@ ImportCalls::ImportCalls(const ImportDependencies& dependencies, ImportFormats* 
 
 ImportCalls::~ImportCalls() {
   Stop();
+  {
+    MutexLock lock(&state_->mu);
+    while (state_->alive > 0) state_->ended.Wait(&state_->mu);
+  }
   state_->ends.Stop();
 }
 
@@ -344,8 +348,6 @@ void ImportCalls::Stop() {
   }
   // Without the lock: a call may end within this one, and its end takes the lock.
   for (Call* call : held) call->FailHeld(Stopping());
-  MutexLock lock(&state_->mu);
-  while (state_->alive > 0) state_->ended.Wait(&state_->mu);
 }
 
 }  // namespace naru::ingest

@@ -28,10 +28,10 @@ class IngestServiceTest : public ::testing::Test {
   }
   void TearDown() override { StopServing(); }
 
-  void Serve() {
+  void Serve(std::chrono::milliseconds drain_timeout = std::chrono::seconds(10)) {
     ServerOptions options;
     options.name = "ingest";
-    options.drain_timeout = std::chrono::seconds(10);
+    options.drain_timeout = drain_timeout;
     server_ = std::make_unique<Server>(options, ServerDependencies{.metrics = &ingest_.metrics});
     ingest_.ingest->Register(*server_);
     ASSERT_TRUE(server_->Start().ok());
@@ -271,6 +271,29 @@ TEST_F(IngestServiceTest, EndsStreamsAndReadersWhenItStops) {
   }
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   stop.join();
+}
+
+TEST_F(IngestServiceTest, StopsThoughAReaderTakesNothing) {
+  StopServing();
+  Serve(std::chrono::milliseconds(100));
+  for (int n = 0; n < 40; ++n) {  // 40 MB: more than gRPC itself holds on the way
+    v1::PublishEventsRequest request;
+    for (int i = 0; i < 5; ++i) {
+      event::v1::Event event = Event(std::to_string(5 * n + i));
+      (*event.mutable_data()->mutable_fields())["x"].set_string_value(std::string(200'000, 'x'));
+      *request.add_events() = event;
+    }
+    v1::PublishEventsResponse response;
+    ASSERT_TRUE(Publish(request, &response).ok());
+  }
+  grpc::ClientContext context;
+  auto reader = stub_->ReadEvents(&context, v1::ReadEventsRequest());
+  v1::ReadEventsResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  server_->Stop();
+  while (reader->Read(&response)) {
+  }
+  EXPECT_FALSE(reader->Finish().ok());
 }
 
 TEST_F(IngestServiceTest, ReadsEventsFromWhereItIsAsked) {
