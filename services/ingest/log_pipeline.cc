@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -427,10 +428,15 @@ void LogPipeline::MarkReplayed(Job* job) {
   job->counts = Counts();
   job->counts.replayed = job->result.accepted;
   std::vector<LedgerRecord> ledger;
+  // Of a letter with several events none may be lost: while one is rejected it stays to be taken again.
+  std::set<std::pair<int32_t, int64_t>> unfinished;
+  for (size_t i = 0; i < job->events.size(); ++i) {
+    if (job->events[i].state == EventState::kRejected) unfinished.insert(job->batch.replayed_from[i]);
+  }
   for (size_t i = 0; i < job->events.size(); ++i) {
     const CheckedEvent& event = job->events[i];
-    if (event.state == EventState::kRejected) continue;
     const auto& [partition, offset] = job->batch.replayed_from[i];
+    if (unfinished.contains({partition, offset})) continue;
     bookkeeping_.MarkReplayed(partition, offset, event.state == EventState::kStore ? event.type_name : "",
                               &job->batch.local, &ledger);
   }

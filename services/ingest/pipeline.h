@@ -77,8 +77,8 @@ struct Batch {
   event_log::GroupOffsets offsets;
 
   /// Dead letters taken again: (partition, offset) in `events.dlq` for each of `events`, else empty. What is accepted
-  /// then counts as replayed (not as received) and is marked so, in the same write; what is rejected again is not
-  /// counted and leaves no second dead letter.
+  /// then counts as replayed (not as received); what is rejected again is not counted and leaves no second dead letter. A
+  /// letter of which nothing is rejected is marked as replayed, in the same write.
   std::vector<std::pair<int32_t, int64_t>> replayed_from;
 };
 
