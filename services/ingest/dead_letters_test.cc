@@ -1,5 +1,8 @@
 #include "services/ingest/dead_letters.h"
 
+#include <atomic>
+#include <thread>
+
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "naru/event/v1/event.pb.h"
@@ -70,6 +73,32 @@ TEST_P(DeadLettersTest, ALetterOfSeveralEventsStaysUntilAllOfThemAreGood) {
   ingest_.clock.Advance(std::chrono::hours(48));
   EXPECT_EQ(Replay().accepted_count(), 0);
   EXPECT_EQ(StoredIds().size(), 701);
+}
+
+TEST_P(DeadLettersTest, EventsWithoutIdsGetThoseOfTheirLetterAndAreStoredOnce) {
+  ASSERT_EQ(ingest_.Publish({MakeEvent("", "Later"), MakeEvent("", "Later", "", "")})->rejected, 2);
+  ingest_.ApplyType("Later", "");
+  // Twice in one batch, before a mark of the first is there.
+  const v1::ReplayRejectedResponse response = Replay({"0/0", "0/1", "0/0"});
+  EXPECT_EQ(response.accepted_count(), 2);
+  EXPECT_EQ(response.duplicate_count(), 1);
+  EXPECT_THAT(StoredIds(), ::testing::UnorderedElementsAre("events.dlq/0/0/0", "events.dlq/0/1/0"));
+}
+
+TEST_P(DeadLettersTest, ManyReplaysAtATimeStoreEachEventOnce) {
+  std::vector<std::string> events;
+  for (int i = 0; i < 2000; ++i) events.push_back(MakeEvent(i % 2 == 0 ? "" : absl::StrCat(i), "Later"));
+  ASSERT_EQ(ingest_.Publish(events)->rejected, 2000);
+  ingest_.ApplyType("Later", "");
+  std::atomic<int64_t> accepted{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] { accepted += Replay().accepted_count(); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(accepted, 2000);
+  EXPECT_EQ(StoredIds().size(), 2000);
+  EXPECT_EQ(ingest_.Totals().replayed, 2000);
 }
 
 // As it comes when the types change between the look at a letter and its batch.
