@@ -274,6 +274,23 @@ TEST_P(ImportRunTest, AGrownFileAddsOnlyItsNewLines) {
   EXPECT_EQ(TimelineEnds().size(), 3u);
 }
 
+TEST_P(ImportRunTest, AFileWhoseLastLineWasNotCompleteAddsOnlyThatLineWhenItHasGrown) {
+  // Also where the last line is the first of a block, or the last one that fits.
+  for (const int64_t lines : {1, 2, 30, 50, 51, 100}) {
+    options_.source = absl::StrCat("file", lines);
+    const std::string whole = Lines(0, lines);
+    const std::string begun = whole.substr(0, whole.size() - 3);
+    const std::string counts = absl::StrCat("read ", lines, " accepted ");
+    EXPECT_EQ(Import(begun).Counts(), absl::StrCat(counts, lines, " duplicate 0 rejected 0"));
+    PassHours(25);
+    EXPECT_EQ(Import(begun).Counts(), absl::StrCat(counts, "0 duplicate ", lines, " rejected 0"));
+    PassHours(25);
+    EXPECT_EQ(Import(whole).Counts(), absl::StrCat(counts, "1 duplicate ", lines - 1, " rejected 0"));
+    PassHours(25);
+    EXPECT_EQ(Import(whole.substr(0, whole.size() - 1)).Counts(), absl::StrCat(counts, "0 duplicate ", lines, " rejected 0"));
+  }
+}
+
 TEST_P(ImportRunTest, EqualLinesAndEqualFilesOfTwoSourcesAreDifferentEvents) {
   const std::string text = "5,a\n5,a\n5,a\n";
   EXPECT_EQ(Import(text).Counts(), "read 3 accepted 3 duplicate 0 rejected 0");
