@@ -155,11 +155,6 @@ std::optional<std::string> ImportRun::State::NextChunk() {
   {
     MutexLock lock(&input_mu);
     while (chunks.empty() && !input_finished && !aborted) input_filled.Wait(&input_mu);
-    // A sender that breaks off looks for a moment like one that is through: its last, half line must not be taken.
-    const auto until = std::chrono::steady_clock::now() + options.end_grace;
-    while (chunks.empty() && !aborted && std::chrono::steady_clock::now() < until) {
-      input_filled.WaitFor(&input_mu, options.end_grace);
-    }
     if (aborted || chunks.empty()) return std::nullopt;
     chunk = std::move(chunks.front());
     chunks.pop_front();

@@ -85,7 +85,6 @@ class ImportRunTest : public ::testing::TestWithParam<bool> {
     options_.file_name = "lines.csv";
     options_.block = {.lines = 50, .bytes = 4096};
     options_.first_retry = std::chrono::milliseconds(1);
-    options_.end_grace = std::chrono::milliseconds(1);
   }
 
   static std::shared_ptr<const input_format::InputFormat> Format(const std::string& json) {
