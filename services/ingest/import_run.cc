@@ -222,6 +222,7 @@ void ImportRun::State::Parse() {
     std::optional<ParsedBlock> block = blocks.Pop(std::chrono::hours(1), &ended);
     if (!block.has_value()) continue;
     parsed.clear();
+    parser.set_ledger(&*ledger);  // there before the first block
     parser.Parse(std::move(block->block), block->format, &parsed);
     for (auto& batch : parsed) {
       if (!batches.Push(std::move(batch))) return;
@@ -312,7 +313,7 @@ void ImportRun::State::Send(std::shared_ptr<ParsedBatch> parsed) {
   if (!parsed->is_known()) {
     batch.timeline = timeline;
     parsed->range.timeline = timeline;
-    if (parsed->ends_range) batch.extra.push_back(ImportLedger::RangeRecord(parsed->start, parsed->range));
+    batch.extra.push_back(ImportLedger::RangeRecord(parsed->start, parsed->range));
   }
   const auto bytes = static_cast<int64_t>(parsed->bytes);
   dependencies.budget->TakeAndWait(bytes);
@@ -367,7 +368,7 @@ void ImportRun::State::CountResult(const ParsedBatch& batch, const BatchResult& 
     ShowRejected(line.position, event.reason, event.field, event.value, event.expected, line.line);
   }
   // The entry was written before it was known what the checks of the types would say; it is mended with a later batch.
-  if (refused == 0 || !batch.ends_range || batch.is_known()) return;
+  if (refused == 0 || batch.is_known()) return;
   LedgerRange mended = batch.range;
   mended.event_count -= refused;
   mended.rejected_count += refused;

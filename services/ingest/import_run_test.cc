@@ -427,6 +427,32 @@ TEST_P(ImportRunTest, ExplodedLinesLargerThanABatchAreTakenWhole) {
   ExpectEachOnce(0, n);
 }
 
+TEST_P(ImportRunTest, AnExplodedLineThatBrokeOffBetweenItsPartsGoesOnADayLater) {
+  options_.format = Format(R"({"parser":{"type":"json"},"explode":"e","event":{"type":{"const":"Line"},"subject":{"from":"s"}}})");
+  options_.batch = {.events = 100, .bytes = 1 << 20};
+  options_.retry_for = std::chrono::milliseconds(0);
+  std::string text = R"({"s":"u","e":[)";
+  for (int i = 0; i < 1050; ++i) absl::StrAppend(&text, i == 0 ? "" : ",", R"({"n":)", i, "}");
+  text += "]}\n";
+  ingest_.ApplyType("Line", R"(schema { properties { key: "n" value { type: "integer" maximum: 1029 } } })");
+  std::set<int64_t> refused;
+  for (int64_t n = 1030; n < 1050; ++n) refused.insert(n);
+  for (const int lost : {3, 7, 2, 4}) {
+    pipeline_ = std::make_unique<FailingPipeline>(&ingest_.ingest->pipeline());
+    pipeline_->set_fails([lost](int batch) {
+      return batch == lost ? absl::DataLossError("the disk is broken") : absl::OkStatus();
+    });
+    Import(text);
+    PassHours(25);
+  }
+  const Outcome whole = Import(text);
+  ASSERT_TRUE(whole.status.ok()) << whole.status;
+  EXPECT_EQ(whole.progress.read, 1050);
+  ExpectEachOnce(0, 1050, refused);
+  PassHours(25);
+  EXPECT_EQ(Import(text).Counts(), "read 1050 accepted 0 duplicate 1030 rejected 20");
+}
+
 TEST_P(ImportRunTest, AHeaderNamesTheColumnsAndIsNoLine) {
   options_.format = Format(R"({"parser":{"type":"csv","header":true},"event":{"type":{"const":"Line"}},
     "data":{"n":{"from":"n","type":"integer"}}})");
