@@ -535,9 +535,6 @@ void LogPipeline::Append(std::shared_ptr<Job> job) {
 // On the queue of transactions, as are the three after it.
 void LogPipeline::AppendInTransaction(std::shared_ptr<Job> job) {
   absl::StatusOr<AppendResult> result = Commit(job.get());
-  // Fenced by a successor, or nobody knows whether it was committed. What the batch goes by may be out of date, so it is
-  // not repeated, nor is any other of its session: the log is read again first.
-  if (absl::IsAborted(result.status())) transactions_.reset();
   Finish(std::move(job), std::move(result));
 }
 
@@ -561,7 +558,11 @@ absl::StatusOr<AppendResult> LogPipeline::Commit(Job* job) {
   if (transaction.appends.empty()) return AppendResult();
   transaction.consumer = batch.consumer;
   if (batch.consumer != nullptr) transaction.offsets.push_back(batch.offsets);
-  return transactions_->Commit(transaction);
+  absl::StatusOr<AppendResult> result = transactions_->Commit(transaction);
+  // Fenced by a successor, or nobody knows whether it was committed. What the batch goes by may be out of date, so it is
+  // not repeated, nor is any other of its session: the log is read again first.
+  if (absl::IsAborted(result.status())) transactions_.reset();
+  return result;
 }
 
 absl::StatusOr<int64_t> LogPipeline::BeginSession() {
