@@ -197,8 +197,8 @@ absl::Status DeadLetters::TakeAgain(const v1::RejectedEvent& letter, int64_t off
     if (read.ok()) events = *std::move(read);
   }
   if (events.empty()) response->set_rejected_count(response->rejected_count() + 1);
-  // A line of several events is taken whole or not at all: its parts may come into different batches, and the first of them
-  // would mark it.
+  // A line of several events is taken whole or not at all: its parts may come into different batches, and the first of
+  // them would mark it.
   if (events.size() > 1) {
     const BatchResult seen = pipeline_.Preview({events.begin(), events.end()});
     if (seen.rejected > 0) {

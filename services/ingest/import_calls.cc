@@ -125,8 +125,9 @@ class ImportCalls::Call : public grpc::ServerBidiReactor<v1::ImportEventsRequest
     if (!ok) {
       if (first) return Refuse(MakeError(absl::StatusCode::kInvalidArgument, "NO_START", "the first message must be `start`"));
       // A sender that died looks like one that is through, but for `end`: its last line may be half a line.
-      run_->Abort(MakeError(absl::StatusCode::kInvalidArgument, "NO_END",
-                            "the last message must be `end`: send the same bytes again, and the import goes on where it was"));
+      run_->Abort(
+          MakeError(absl::StatusCode::kInvalidArgument, "NO_END",
+                    "the last message must be `end`: send the same bytes again, and the import goes on where it was"));
       return;
     }
     if (first) return TakeStart();

@@ -119,8 +119,8 @@ std::unique_ptr<ParsedBatch> ImportParser::MoveLastLine(ParsedBatch* batch, size
   return moved;
 }
 
-/// One line whose events do not fit into one batch. Each part has an entry of the ledger, so that an import that breaks off
-/// between them goes on with the next; the line's own entry comes with the last part, when the others are durable.
+/// One line whose events do not fit into one batch. Each part has an entry of the ledger, so that an import that breaks
+/// off between them goes on with the next; the line's own entry comes with the last part, when the others are durable.
 void ImportParser::SplitLine(std::unique_ptr<ParsedBatch> batch,
                              std::vector<std::unique_ptr<ParsedBatch>>* batches) const {
   size_t next = 0;

@@ -120,7 +120,8 @@ absl::Status ImportReader::Cut(bool at_end, std::vector<ImportBlock>* blocks) {
 }
 
 absl::Status ImportReader::AddRecord(const RecordSplitter::Record& record, bool may_grow,
-                                     const std::shared_ptr<const std::string>& owner, std::vector<ImportBlock>* blocks) {
+                                     const std::shared_ptr<const std::string>& owner,
+                                     std::vector<ImportBlock>* blocks) {
   const int64_t number = next_number_;
   next_number_ += 1 + InnerLineFeeds(record.text);
   if (IsBlank(record.text)) return absl::OkStatus();
@@ -151,8 +152,8 @@ absl::Status ImportReader::AddRecord(const RecordSplitter::Record& record, bool 
   return absl::OkStatus();
 }
 
-/// The last line of a file that does not end with a line feed may be another one when the file has grown; alone in its range
-/// it leaves the lines before it known.
+/// The last line of a file that does not end with a line feed may be another one when the file has grown; alone in its
+/// range it leaves the lines before it known.
 void ImportReader::SplitOffLastLine(std::vector<ImportBlock>* blocks) {
   const ImportLine last = block_.lines.back();
   std::shared_ptr<const std::string> owner = block_.owners.back();

@@ -105,7 +105,7 @@ struct ImportRun::State {
   ChainId end_id;
   int64_t end_byte = 0;
   std::optional<ImportLedger> ledger;
-  int64_t session = 0;  ///< of the pipeline, begun before the ledger was read
+  int64_t session = 0;    ///< of the pipeline, begun before the ledger was read
   bool has_gate = false;  ///< of the reading thread, until it was joined
 
   std::thread reading, parsing, submitting;

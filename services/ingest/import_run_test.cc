@@ -286,7 +286,8 @@ TEST_P(ImportRunTest, AFileWhoseLastLineWasNotCompleteAddsOnlyThatLineWhenItHasG
     PassHours(25);
     EXPECT_EQ(Import(whole).Counts(), absl::StrCat(counts, "1 duplicate ", lines - 1, " rejected 0"));
     PassHours(25);
-    EXPECT_EQ(Import(whole.substr(0, whole.size() - 1)).Counts(), absl::StrCat(counts, "0 duplicate ", lines, " rejected 0"));
+    EXPECT_EQ(Import(whole.substr(0, whole.size() - 1)).Counts(),
+              absl::StrCat(counts, "0 duplicate ", lines, " rejected 0"));
   }
 }
 
@@ -428,7 +429,8 @@ TEST_P(ImportRunTest, ExplodedLinesLargerThanABatchAreTakenWhole) {
 }
 
 TEST_P(ImportRunTest, AnExplodedLineThatBrokeOffBetweenItsPartsGoesOnADayLater) {
-  options_.format = Format(R"({"parser":{"type":"json"},"explode":"e","event":{"type":{"const":"Line"},"subject":{"from":"s"}}})");
+  options_.format =
+      Format(R"({"parser":{"type":"json"},"explode":"e","event":{"type":{"const":"Line"},"subject":{"from":"s"}}})");
   options_.batch = {.events = 100, .bytes = 1 << 20};
   options_.retry_for = std::chrono::milliseconds(0);
   std::string text = R"({"s":"u","e":[)";
@@ -439,9 +441,8 @@ TEST_P(ImportRunTest, AnExplodedLineThatBrokeOffBetweenItsPartsGoesOnADayLater) 
   for (int64_t n = 1030; n < 1050; ++n) refused.insert(n);
   for (const int lost : {3, 7, 2, 4}) {
     pipeline_ = std::make_unique<FailingPipeline>(&ingest_.ingest->pipeline());
-    pipeline_->set_fails([lost](int batch) {
-      return batch == lost ? absl::DataLossError("the disk is broken") : absl::OkStatus();
-    });
+    pipeline_->set_fails(
+        [lost](int batch) { return batch == lost ? absl::DataLossError("the disk is broken") : absl::OkStatus(); });
     Import(text);
     PassHours(25);
   }

@@ -31,8 +31,9 @@ bool IsNoRoom(const absl::Status& status) {
 }
 
 absl::Status FirstNotStored() {
-  return MakeError(absl::StatusCode::kUnavailable, "FIRST_NOT_STORED",
-                   "an event of this batch was sent twice, and storing it the first time failed: retry with the same ids");
+  return MakeError(
+      absl::StatusCode::kUnavailable, "FIRST_NOT_STORED",
+      "an event of this batch was sent twice, and storing it the first time failed: retry with the same ids");
 }
 
 }  // namespace
@@ -559,8 +560,8 @@ absl::StatusOr<AppendResult> LogPipeline::Commit(Job* job) {
   transaction.consumer = batch.consumer;
   if (batch.consumer != nullptr) transaction.offsets.push_back(batch.offsets);
   absl::StatusOr<AppendResult> result = transactions_->Commit(transaction);
-  // Fenced by a successor, or nobody knows whether it was committed. What the batch goes by may be out of date, so it is
-  // not repeated, nor is any other of its session: the log is read again first.
+  // Fenced by a successor, or nobody knows whether it was committed. What the batch goes by may be out of date, so it
+  // is not repeated, nor is any other of its session: the log is read again first.
   if (absl::IsAborted(result.status())) transactions_.reset();
   return result;
 }

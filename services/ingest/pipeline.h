@@ -77,8 +77,8 @@ struct Batch {
   event_log::GroupOffsets offsets;
 
   /// Dead letters taken again: (partition, offset) in `events.dlq` for each of `events`, else empty. What is accepted
-  /// then counts as replayed (not as received); what is rejected again is not counted and leaves no second dead letter. A
-  /// letter of which nothing is rejected is marked as replayed, in the same write.
+  /// then counts as replayed (not as received); what is rejected again is not counted and leaves no second dead letter.
+  /// A letter of which nothing is rejected is marked as replayed, in the same write.
   std::vector<std::pair<int32_t, int64_t>> replayed_from;
 };
 
@@ -129,13 +129,13 @@ class IngestPipeline {
   /// 15 ms each). Errors: INVALID_ARGUMENT (BATCH_TOO_LARGE); RESOURCE_EXHAUSTED (disk nearly full: retry later);
   /// UNAVAILABLE (the log cannot be reached, or the first of a duplicate's pair was not stored: retry with the same
   /// ids); ABORTED (on Kafka, of batches with `extra`: another ingest took over, or nobody knows whether it was stored:
-  /// begin a session, read again what is stored, and go on from there; never with the same batch). After an error the ids
-  /// of the batch count as never seen, whatever a Kafka may have stored of it.
+  /// begin a session, read again what is stored, and go on from there; never with the same batch). After an error the
+  /// ids of the batch count as never seen, whatever a Kafka may have stored of it.
   virtual void Submit(Batch batch, Done done) = 0;
 
   /// To be called before a ledger or positions are read from the log: nothing that was begun under this ingest's name
-  /// before is still to come, and batches of the session are refused once that may have changed. 0 where nothing can take
-  /// over. Blocks. Errors: UNAVAILABLE.
+  /// before is still to come, and batches of the session are refused once that may have changed. 0 where nothing can
+  /// take over. Blocks. Errors: UNAVAILABLE.
   virtual absl::StatusOr<int64_t> BeginSession() { return 0; }
 
   /// Submit and wait. Not from a `done`.

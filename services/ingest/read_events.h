@@ -26,8 +26,8 @@ class ReadEventsCalls {
   /// Handler of the generated service's callback method.
   grpc::ServerWriteReactor<v1::ReadEventsResponse>* Read(grpc::CallbackServerContext* context,
                                                          const v1::ReadEventsRequest* request);
-  /// Ends running calls with UNAVAILABLE and refuses new ones so. Does not wait: what a slow client has not read yet is for
-  /// the server's drain time.
+  /// Ends running calls with UNAVAILABLE and refuses new ones so. Does not wait: what a slow client has not read yet is
+  /// for the server's drain time.
   void Stop();
 
  private:

@@ -270,8 +270,9 @@ Batch SourceRun::State::MakeBatch(const std::shared_ptr<SourceBatch>& parsed) {
   return batch;
 }
 
-/// Submits at most one batch of each partition, and waits. What fails is tried again until it is stored: a later position
-/// must never be stored without what came before it. ABORTED is not tried again: the positions may be another's by now.
+/// Submits at most one batch of each partition, and waits. What fails is tried again until it is stored: a later
+/// position must never be stored without what came before it. ABORTED is not tried again: the positions may be
+/// another's by now.
 absl::Status SourceRun::State::Store(std::vector<std::shared_ptr<SourceBatch>> wave) {
   std::chrono::milliseconds wait = options.first_retry;
   while (!wave.empty()) {

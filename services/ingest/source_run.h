@@ -25,7 +25,8 @@ struct SourceDependencies {
   event_log::EventLog* log = nullptr;
   IngestPipeline* pipeline = nullptr;
   ByteBudget* budget = nullptr;
-  /// On Kafka: the member of kSourceGroup that this replica was elected by; nothing is stored when it no longer has its place.
+  /// On Kafka: the member of kSourceGroup that this replica was elected by; nothing is stored when it no longer has its
+  /// place.
   event_log::Consumer* election = nullptr;
   OpenSourceReader open_reader = OpenKafkaReader;
 };
