@@ -13,6 +13,7 @@
 #include "common/kafka/fetcher.h"
 #include "common/log/log.h"
 #include "common/status/status.h"
+#include "common/sync/mutex.h"
 
 namespace naru::kafka {
 namespace {
@@ -40,7 +41,9 @@ struct GroupConsumer::State {
   std::set<int> assigned;
   // Who this member was when it was last told its partitions, on the polling thread. librdkafka joins again by itself
   // in the background: then its id is a new one, and what was read before may be another member's by now.
-  std::string member_id;
+  // Metadata asks from other threads.
+  mutable Mutex member_mu;
+  std::string member_id ABSL_GUARDED_BY(member_mu);
   bool paused = false;
   bool closing = false;
 
@@ -122,7 +125,10 @@ absl::StatusOr<std::map<int, int64_t>> GroupConsumer::State::Committed(const std
 }
 
 void GroupConsumer::State::OnAssigned(rd_kafka_topic_partition_list_t* partitions) {
-  member_id = MemberId(handle());
+  {
+    MutexLock lock(&member_mu);
+    member_id = MemberId(handle());
+  }
   const std::vector<int> added = PartitionsOf(*partitions);
   std::map<int, int64_t> start;
   if (!added.empty() && !closing) {
@@ -212,6 +218,7 @@ absl::StatusOr<rd_kafka_consumer_group_metadata_s*> GroupConsumer::Metadata() co
   // In this order: metadata taken before the check either belongs to the member that was assigned the partitions, or
   // the check sees that the member is another by now. A generation that grew while the member kept its place is fine:
   // cooperative rebalance takes nothing away without the listener's knowing.
+  MutexLock lock(&state_->member_mu);
   if (metadata == nullptr || rd_kafka_assignment_lost(state_->handle()) != 0 ||
       MemberId(state_->handle()) != state_->member_id) {
     return MakeError(absl::StatusCode::kAborted, kFenced,

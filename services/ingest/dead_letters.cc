@@ -6,6 +6,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/event/event_view.h"
+#include "common/event/event_writer.h"
 #include "common/event/utf8.h"
 #include "common/event_log/last_record.h"
 #include "common/status/status.h"
@@ -23,6 +25,12 @@ constexpr size_t kReplayBatchBytes = 1 << 20;
 constexpr size_t kFetchBytes = 4 << 20;
 
 std::string NameOf(int64_t offset) { return absl::StrCat("0/", offset); }
+
+// Gives an event that has no id this one.
+void GiveId(const std::string& id, std::string* event) {
+  event::EventView view;
+  if (event::ParseStoredEvent(*event, &view) && view.id.empty()) event::AppendEvent({.id = id}, event);
+}
 
 absl::StatusOr<int64_t> OffsetOf(absl::string_view field, const std::string& name) {
   const std::vector<absl::string_view> parts = absl::StrSplit(name, '/');
@@ -133,6 +141,7 @@ absl::StatusOr<v1::RejectedEvent> DeadLetters::Get(const std::string& name) {
 // Events that wait to be taken together; all of one timeline.
 struct DeadLetters::ReplayRun {
   bool dry_run = false;
+  int64_t session = 0;  // of the pipeline, begun before the marks were read
   v1::ReplayRejectedResponse* response = nullptr;
   std::string timeline;
   std::vector<std::string> events;
@@ -142,8 +151,11 @@ struct DeadLetters::ReplayRun {
 };
 
 absl::Status DeadLetters::Replay(const v1::ReplayRejectedRequest& request, v1::ReplayRejectedResponse* response) {
-  NARU_RETURN_IF_ERROR(bookkeeping_.CatchUp());
+  // Between the look for a mark and the write of it nobody else may look.
+  MutexLock lock(&replay_mu_);
   ReplayRun run;
+  NARU_ASSIGN_OR_RETURN(run.session, pipeline_.BeginSession());
+  NARU_RETURN_IF_ERROR(bookkeeping_.CatchUp());
   run.dry_run = request.dry_run();
   run.response = response;
   if (request.names_size() > 0) {
@@ -185,7 +197,18 @@ absl::Status DeadLetters::TakeAgain(const v1::RejectedEvent& letter, int64_t off
     if (read.ok()) events = *std::move(read);
   }
   if (events.empty()) response->set_rejected_count(response->rejected_count() + 1);
-  for (std::string& event : events) {
+  // A line of several events is taken whole or not at all: its parts may come into different batches, and the first of
+  // them would mark it.
+  if (events.size() > 1) {
+    const BatchResult seen = pipeline_.Preview({events.begin(), events.end()});
+    if (seen.rejected > 0) {
+      response->set_rejected_count(response->rejected_count() + seen.received);
+      return absl::OkStatus();
+    }
+  }
+  for (size_t i = 0; i < events.size(); ++i) {
+    std::string& event = events[i];
+    GiveId(absl::StrCat(event_log::kDeadLetterTopic, "/", letter.name(), "/", i), &event);
     const bool full = run->events.size() >= kReplayBatchEvents || run->bytes + event.size() > kReplayBatchBytes;
     if (full || run->timeline != letter.timeline()) NARU_RETURN_IF_ERROR(Flush(run));
     run->timeline = letter.timeline();
@@ -207,6 +230,7 @@ absl::Status DeadLetters::Flush(ReplayRun* run) {
     batch.events = views;
     batch.timeline = run->timeline;
     batch.replayed_from = run->from;
+    batch.session = run->session;
     NARU_ASSIGN_OR_RETURN(result, pipeline_.SubmitAndWait(std::move(batch)));
   }
   v1::ReplayRejectedResponse* response = run->response;

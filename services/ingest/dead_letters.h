@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/event_log/event_log.h"
+#include "common/sync/mutex.h"
 #include "services/ingest/bookkeeping.h"
 #include "services/ingest/log_pipeline.h"
 
@@ -39,6 +40,8 @@ class DeadLetters {
   absl::Status List(const v1::ListRejectedRequest& request, v1::ListRejectedResponse* response);
   /// Errors: INVALID_ARGUMENT for a name that is none; NOT_FOUND.
   absl::StatusOr<v1::RejectedEvent> Get(const std::string& name);
+  /// One at a time: another waits. An event without an id gets the one of its letter, so that it is stored once also
+  /// when two replicas replay at a time.
   /// Errors: as Get for each name; those of the pipeline (what was taken before stays taken).
   absl::Status Replay(const v1::ReplayRejectedRequest& request, v1::ReplayRejectedResponse* response);
 
@@ -54,6 +57,7 @@ class DeadLetters {
   LogPipeline& pipeline_;
   Bookkeeping& bookkeeping_;
   LineReader line_reader_;
+  Mutex replay_mu_;
 };
 
 }  // namespace naru::ingest

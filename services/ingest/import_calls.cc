@@ -168,12 +168,23 @@ class ImportCalls::Call : public grpc::ServerBidiReactor<v1::ImportEventsRequest
     if (!ok) {
       if (first)
         return Refuse(MakeError(absl::StatusCode::kInvalidArgument, "NO_START", "the first message must be `start`"));
-      return run_->FinishInput();
+      // A sender that died looks like one that is through, but for `end`: its last line may be half a line.
+      run_->Abort(
+          MakeError(absl::StatusCode::kInvalidArgument, "NO_END",
+                    "the last message must be `end`: send the same bytes again, and the import goes on where it was"));
+      return;
     }
     if (first) return TakeStart();
+    if (request_.part_case() == v1::ImportEventsRequest::kEnd) {
+      Step([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        no_more_ = true;
+        read_ = Read::kNone;
+      });
+      return run_->FinishInput();
+    }
     if (request_.part_case() != v1::ImportEventsRequest::kChunk || request_.chunk().size() > kMaxChunkBytes) {
       run_->Abort(MakeError(absl::StatusCode::kInvalidArgument, "NOT_A_CHUNK",
-                            "after `start`, each message must be a `chunk` of at most 1 MiB"));
+                            "after `start`, each message must be a `chunk` of at most 1 MiB, or `end`"));
       return;
     }
     run_->Add(std::move(*request_.mutable_chunk()),
@@ -352,6 +363,10 @@ ImportCalls::ImportCalls(const ImportDependencies& dependencies, ImportFormats* 
 
 ImportCalls::~ImportCalls() {
   Stop();
+  {
+    MutexLock lock(&state_->mu);
+    while (state_->alive > 0) state_->ended.Wait(&state_->mu);
+  }
   state_->ends.Stop();
 }
 
@@ -391,8 +406,6 @@ void ImportCalls::Stop() {
   }
   // Without the lock: a call may end within this one, and its end takes the lock.
   for (Call* call : held) call->FailHeld(Stopping());
-  MutexLock lock(&state_->mu);
-  while (state_->alive > 0) state_->ended.Wait(&state_->mu);
 }
 
 }  // namespace naru::ingest

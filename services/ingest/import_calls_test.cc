@@ -53,6 +53,11 @@ class ImportCallsTest : public ::testing::Test {
     request.set_chunk(std::move(bytes));
     return request;
   }
+  static v1::ImportEventsRequest End() {
+    v1::ImportEventsRequest request;
+    request.mutable_end();
+    return request;
+  }
   static std::string Lines(int from, int to) {
     std::string text;
     for (int i = from; i < to; ++i) {
@@ -66,7 +71,7 @@ class ImportCallsTest : public ::testing::Test {
     v1::ImportEventsResponse last;
     std::vector<v1::RejectedLine> rejected;
   };
-  Answer Import(const v1::ImportEventsRequest& start, const std::string& bytes) {
+  Answer Import(const v1::ImportEventsRequest& start, const std::string& bytes, bool with_end = true) {
     grpc::ClientContext context;
     auto stream = stub_->ImportEvents(&context);
     std::thread sender([&] {
@@ -74,6 +79,7 @@ class ImportCallsTest : public ::testing::Test {
       for (size_t at = 0; at < bytes.size(); at += 1 << 20) {
         if (!stream->Write(Chunk(bytes.substr(at, 1 << 20)))) return;
       }
+      if (with_end && !stream->Write(End())) return;
       stream->WritesDone();
     });
     Answer answer;
@@ -182,6 +188,19 @@ TEST_F(ImportCallsTest, ASenderThatGoesAwayLeavesNoHalfLine) {
   EXPECT_EQ(whole.last.read_count(), 20000);
   EXPECT_EQ(whole.last.rejected_count(), 0);
   EXPECT_EQ(ingest_.Totals().accepted(), 20000);
+  EXPECT_EQ(ingest_.Totals().rejected(), 0);
+}
+
+TEST_F(ImportCallsTest, AStreamThatEndsWithoutSayingSoWasCutOff) {
+  const std::string text = Lines(0, 3000);
+  const Answer cut = Import(Start(), text.substr(0, text.size() - 5), /*with_end=*/false);
+  EXPECT_EQ(GetErrorDetails(cut.status).reason, "NO_END") << cut.status;
+  EXPECT_EQ(ingest_.Totals().rejected(), 0);
+  for (const auto& record : ingest_.ReadAll(event_log::kEventsTopic)) EXPECT_EQ(record.schema, "naru.event.v1.Event");
+  const Answer whole = Import(Start(), text);
+  ASSERT_TRUE(whole.status.ok()) << whole.status;
+  EXPECT_EQ(whole.last.read_count(), 3000);
+  EXPECT_EQ(ingest_.Totals().accepted(), 3000);
   EXPECT_EQ(ingest_.Totals().rejected(), 0);
 }
 

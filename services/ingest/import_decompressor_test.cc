@@ -13,7 +13,8 @@ namespace naru::ingest {
 namespace {
 
 /// Feeds the bytes in pieces of `piece` and returns what came out, or the error's reason.
-std::string Decompress(absl::string_view bytes, size_t piece, ImportCompression compression = ImportCompression::kDetect) {
+std::string Decompress(absl::string_view bytes, size_t piece,
+                       ImportCompression compression = ImportCompression::kDetect) {
   ImportDecompressor decompressor(compression);
   std::string out;
   for (size_t at = 0; at < bytes.size(); at += piece) {

@@ -46,12 +46,13 @@ absl::StatusOr<std::vector<std::string>> ImportFormats::ReadLetter(const v1::Rej
   input_format::LineParser parser(format);
   input_format::EventBuffer events;
   std::vector<input_format::LineRejection> rejections;
-  parser.Parse(letter.raw(), {.line_id = letter.line_id(), .import_source = letter.import_source()}, &events, &rejections);
+  parser.Parse(letter.raw(), {.line_id = letter.line_id(), .import_source = letter.import_source()}, &events,
+               &rejections);
   if (!rejections.empty()) {
     const input_format::LineRejection& first = rejections.front();
-    return MakeError(absl::StatusCode::kInvalidArgument, v1::RejectReason_Name(first.reason),
-                     absl::StrCat(first.field.empty() ? "the line" : first.field, ": `", first.value, "` is not ",
-                                  first.expected));
+    return MakeError(
+        absl::StatusCode::kInvalidArgument, v1::RejectReason_Name(first.reason),
+        absl::StrCat(first.field.empty() ? "the line" : first.field, ": `", first.value, "` is not ", first.expected));
   }
   std::vector<std::string> out;
   for (size_t i = 0; i < events.size(); ++i) out.emplace_back(events.event(i));

@@ -21,7 +21,8 @@ class ImportHandler {
   /// Handler of the generated service's callback method.
   virtual grpc::ServerBidiReactor<v1::ImportEventsRequest, v1::ImportEventsResponse>* ImportEvents(
       grpc::CallbackServerContext* context) = 0;
-  /// Running imports end (what was taken stays), new ones are refused. Waits for them.
+  /// Running imports end (what was taken stays), new ones are refused. Does not wait: what a slow client has not read
+  /// yet is for the server's drain time.
   virtual void Stop() = 0;
 };
 

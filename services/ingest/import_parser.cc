@@ -9,6 +9,25 @@ namespace naru::ingest {
 
 using input_format::LineRejection;
 
+namespace {
+
+/// Where the ledger's entry of a line's part begins: nothing that a chain of lines comes to.
+ChainId PartStart(const ChainId& line, size_t first_event) {
+  return NextChainId(line, absl::StrCat("\n", first_event));
+}
+
+std::unique_ptr<ParsedBatch> KnownBatch(const ChainId& start, const LedgerRange& known) {
+  auto batch = std::make_unique<ParsedBatch>();
+  batch->start = start;
+  batch->range = known;
+  batch->known_events = known.event_count;
+  batch->known_rejected = known.rejected_count;
+  batch->known_timeline = known.timeline;
+  return batch;
+}
+
+}  // namespace
+
 Batch ParsedBatch::MakeBatch() const {
   Batch batch;
   batch.events.reserve(events.size());
@@ -16,8 +35,8 @@ Batch ParsedBatch::MakeBatch() const {
   batch.lines = event_lines;
   batch.rejected.reserve(rejected.size());
   for (const Rejected& line : rejected) {
-    batch.rejected.push_back({line.rejection.reason, line.rejection.field, line.rejection.value, line.rejection.expected,
-                              line.line.line, line.line.position, line.line.line_id});
+    batch.rejected.push_back({line.rejection.reason, line.rejection.field, line.rejection.value,
+                              line.rejection.expected, line.line.line, line.line.position, line.line.line_id});
   }
   batch.known_duplicates = known_events + known_rejected;
   return batch;
@@ -51,11 +70,12 @@ void ImportParser::ParseLine(size_t index, ParsedBatch* batch) {
   rejections_.clear();
   if (line.too_long) {
     LineRejection rejection;
-    input_format::Reject(v1::LINE_TOO_LONG, "", line.text, absl::StrCat("at most ", input_format::kMaxLineBytes, " bytes"),
-                         &rejection);
+    input_format::Reject(v1::LINE_TOO_LONG, "", line.text,
+                         absl::StrCat("at most ", input_format::kMaxLineBytes, " bytes"), &rejection);
     rejections_.push_back(std::move(rejection));
   } else {
-    parser_->Parse(line.text, {.line_id = id, .import_source = import_source_, .padded = true}, &batch->events, &rejections_);
+    parser_->Parse(line.text, {.line_id = id, .import_source = import_source_, .padded = true}, &batch->events,
+                   &rejections_);
   }
   while (batch->event_lines.size() < batch->events.size()) batch->event_lines.push_back(event_line);
   for (LineRejection& rejection : rejections_) batch->rejected.push_back({std::move(rejection), event_line});
@@ -100,15 +120,24 @@ std::unique_ptr<ParsedBatch> ImportParser::MoveLastLine(ParsedBatch* batch, size
   return moved;
 }
 
-/// One line whose events do not fit into one batch: the ledger's entry comes with the last part, when the others are
-/// durable.
+/// One line whose events do not fit into one batch. Each part has an entry of the ledger, so that an import that breaks
+/// off between them goes on with the next; the line's own entry comes with the last part, when the others are durable.
 void ImportParser::SplitLine(std::unique_ptr<ParsedBatch> batch,
                              std::vector<std::unique_ptr<ParsedBatch>>* batches) const {
   size_t next = 0;
   const size_t count = batch->events.size();
   while (next < count || batch != nullptr) {
+    const ChainId part_start = PartStart(batch->lines[0].id, next);
+    const LedgerRange* known = ledger_ == nullptr ? nullptr : ledger_->Find(part_start);
+    // Entries say later how many of the part's events were rejected; together they stay as many.
+    const auto known_count = static_cast<size_t>(known == nullptr ? 0 : known->event_count + known->rejected_count);
+    if (known_count > 0 && next + known_count < count) {
+      batches->push_back(KnownBatch(part_start, *known));
+      next += known_count;
+      continue;
+    }
     auto part = std::make_unique<ParsedBatch>();
-    part->start = batch->start;
+    const size_t first = next;
     part->owners = batch->owners;
     part->lines = batch->lines;
     part->ids = batch->ids;
@@ -121,15 +150,20 @@ void ImportParser::SplitLine(std::unique_ptr<ParsedBatch> batch,
       ++next;
     }
     part->event_lines.assign(part->events.size(), line);
-    part->ends_range = next == count;
-    part->after_all = part->ends_range;
+    part->after_all = next == count;
     part->range = batch->range;
-    if (part->ends_range) {
-      for (ParsedBatch::Rejected& rejected : batch->rejected) part->rejected.push_back({std::move(rejected.rejection), line});
+    if (part->after_all) {
+      part->start = batch->start;
+      for (ParsedBatch::Rejected& rejected : batch->rejected)
+        part->rejected.push_back({std::move(rejected.rejection), line});
       part->range.event_count = static_cast<int64_t>(count);
       part->range.rejected_count = static_cast<int64_t>(part->rejected.size());
       part->bytes = batch->bytes;
       batch.reset();
+    } else {
+      part->start = part_start;
+      part->range.line_count = 0;
+      part->range.event_count = static_cast<int64_t>(next - first);
     }
     batches->push_back(std::move(part));
   }
@@ -138,13 +172,7 @@ void ImportParser::SplitLine(std::unique_ptr<ParsedBatch> batch,
 void ImportParser::Parse(ImportBlock block, const std::shared_ptr<const input_format::InputFormat>& format,
                          std::vector<std::unique_ptr<ParsedBatch>>* batches) {
   if (block.known != nullptr) {
-    auto batch = std::make_unique<ParsedBatch>();
-    batch->start = block.start;
-    batch->range = *block.known;
-    batch->known_events = block.known->event_count;
-    batch->known_rejected = block.known->rejected_count;
-    batch->known_timeline = block.known->timeline;
-    batches->push_back(std::move(batch));
+    batches->push_back(KnownBatch(block.start, *block.known));
     return;
   }
   if (format_ != format) {

@@ -17,7 +17,6 @@ namespace naru::ingest {
 struct ParsedBatch {
   ChainId start;
   LedgerRange range;              ///< what the ledger will say of these lines; without `timeline`
-  bool ends_range = true;         ///< false: a line's events go on in the next batch
   bool after_all = false;         ///< to be submitted only when all batches before are durable
   int64_t known_events = 0;       ///< the ledger knew these lines: only counted
   int64_t known_rejected = 0;
@@ -52,6 +51,9 @@ class ImportParser {
   ImportParser(std::string import_source, ParsedBatchLimits limits)
       : import_source_(std::move(import_source)), limits_(limits) {}
 
+  /// What the ledger knows of parts of lines is not taken again. Borrowed.
+  void set_ledger(const ImportLedger* ledger) { ledger_ = ledger; }
+
   /// Appends the block's batches, in order: mostly one.
   void Parse(ImportBlock block, const std::shared_ptr<const input_format::InputFormat>& format,
              std::vector<std::unique_ptr<ParsedBatch>>* batches);
@@ -65,6 +67,7 @@ class ImportParser {
 
   const std::string import_source_;
   const ParsedBatchLimits limits_;
+  const ImportLedger* ledger_ = nullptr;
   std::shared_ptr<const input_format::InputFormat> format_;
   std::unique_ptr<input_format::LineParser> parser_;
   std::vector<input_format::LineRejection> rejections_;

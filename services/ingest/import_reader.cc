@@ -125,17 +125,18 @@ absl::Status ImportReader::Cut(bool at_end, std::vector<ImportBlock>* blocks) {
   bool more = true;
   while (more) {
     more = splitter_.Next(rest, at_end, &record);
+    const bool may_grow = at_end && record.size > 0 && record.size == rest.size() && rest.back() != '\n';
     rest.remove_prefix(record.size);
     end_byte_ += static_cast<int64_t>(record.size);
     if (more) record_end_ = end_byte_;
-    if (more) NARU_RETURN_IF_ERROR(AddRecord(record, owner, blocks));
+    if (more) NARU_RETURN_IF_ERROR(AddRecord(record, may_grow, owner, blocks));
   }
   buffer_.reserve(2 * kCutBytes);
   buffer_.assign(rest.data(), rest.size());
   return absl::OkStatus();
 }
 
-absl::Status ImportReader::AddRecord(const RecordSplitter::Record& record,
+absl::Status ImportReader::AddRecord(const RecordSplitter::Record& record, bool may_grow,
                                      const std::shared_ptr<const std::string>& owner,
                                      std::vector<ImportBlock>* blocks) {
   const int64_t number = next_number_;
@@ -161,11 +162,28 @@ absl::Status ImportReader::AddRecord(const RecordSplitter::Record& record,
       return absl::OkStatus();
     }
   }
+  if (may_grow && block_.lines.size() > 1) SplitOffLastLine(blocks);
   // A block also ends where a range of the ledger begins, so that what was stored around a gap is found again.
   const bool full = block_.lines.size() >= limits_.lines || block_.bytes >= limits_.bytes;
   const bool meets_known = !ledger_->empty() && ledger_->Find(chain_) != nullptr;
   if (target_ == nullptr && (full || meets_known)) EndBlock(false, blocks);
   return absl::OkStatus();
+}
+
+/// The last line of a file that does not end with a line feed may be another one when the file has grown; alone in its
+/// range it leaves the lines before it known.
+void ImportReader::SplitOffLastLine(std::vector<ImportBlock>* blocks) {
+  const ImportLine last = block_.lines.back();
+  std::shared_ptr<const std::string> owner = block_.owners.back();
+  block_.lines.pop_back();
+  block_.bytes -= last.text.size();
+  chain_ = block_.lines.back().id;
+  EndBlock(false, blocks);
+  chain_ = last.id;
+  block_.lines.push_back(last);
+  block_.bytes = last.text.size();
+  block_.owners.push_back(std::move(owner));
+  target_ = nullptr;
 }
 
 void ImportReader::EndBlock(bool known, std::vector<ImportBlock>* blocks) {

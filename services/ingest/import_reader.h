@@ -80,8 +80,9 @@ class ImportReader {
  private:
   class BufferPool;
   absl::Status Cut(bool at_end, std::vector<ImportBlock>* blocks);
-  absl::Status AddRecord(const input_format::RecordSplitter::Record& record,
+  absl::Status AddRecord(const input_format::RecordSplitter::Record& record, bool may_grow,
                          const std::shared_ptr<const std::string>& owner, std::vector<ImportBlock>* blocks);
+  void SplitOffLastLine(std::vector<ImportBlock>* blocks);
   void EndBlock(bool known, std::vector<ImportBlock>* blocks);
   void BeginBlock();
 

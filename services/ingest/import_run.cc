@@ -113,6 +113,7 @@ struct ImportRun::State {
   std::optional<ImportPosition> end_position;
   std::optional<ImportLedger> ledger;
   std::optional<OpenRange> open_range;
+  int64_t session = 0;    ///< of the pipeline, begun before the ledger was read
   bool has_gate = false;  ///< of the reading thread, until it was joined
 
   std::thread reading, parsing, submitting;
@@ -134,6 +135,7 @@ struct ImportRun::State {
 
   void Read();
   absl::Status FindOpenRange();
+  absl::Status LoadLedger();
   absl::Status ReadAll(const ImportLedger& known);
   bool PassOn(std::vector<ImportBlock>* cut, const ImportReader& reader);
   std::optional<std::string> NextChunk();
@@ -163,11 +165,6 @@ std::optional<std::string> ImportRun::State::NextChunk() {
   {
     MutexLock lock(&input_mu);
     while (chunks.empty() && !input_finished && !aborted) input_filled.Wait(&input_mu);
-    // A sender that breaks off looks for a moment like one that is through: its last, half line must not be taken.
-    const auto until = std::chrono::steady_clock::now() + options.end_grace;
-    while (chunks.empty() && !aborted && std::chrono::steady_clock::now() < until) {
-      input_filled.WaitFor(&input_mu, options.end_grace);
-    }
     if (aborted || chunks.empty()) return std::nullopt;
     chunk = std::move(chunks.front());
     chunks.pop_front();
@@ -230,17 +227,19 @@ absl::Status ImportRun::State::ReadAll(const ImportLedger& known) {
   return result;
 }
 
+absl::Status ImportRun::State::LoadLedger() {
+  NARU_ASSIGN_OR_RETURN(session, dependencies.pipeline->BeginSession());
+  NARU_ASSIGN_OR_RETURN(ledger, ImportLedger::Load(*dependencies.log));
+  return absl::OkStatus();
+}
+
 void ImportRun::State::Read() {
   const std::string source = SourceName();
   has_gate = gate->Enter(source, [this] { return aborted.load(); });
   if (!has_gate) return;
-  auto loaded = ImportLedger::Load(*dependencies.log);
-  absl::Status result = loaded.status();
-  if (loaded.ok()) {
-    ledger = *std::move(loaded);
-    result = FindOpenRange();
-    if (result.ok()) result = ReadAll(*ledger);
-  }
+  absl::Status result = LoadLedger();
+  if (result.ok()) result = FindOpenRange();
+  if (result.ok()) result = ReadAll(*ledger);
   // What came before the damage is taken all the same; the sender is told at the end.
   if (!result.ok()) {
     MutexLock lock(&mu);
@@ -257,6 +256,7 @@ void ImportRun::State::Parse() {
     std::optional<ParsedBlock> block = blocks.Pop(std::chrono::hours(1), &ended);
     if (!block.has_value()) continue;
     parsed.clear();
+    parser.set_ledger(&*ledger);  // there before the first block
     parser.Parse(std::move(block->block), block->format, &parsed);
     for (auto& batch : parsed) {
       if (!batches.Push(std::move(batch))) return;
@@ -357,10 +357,11 @@ void ImportRun::State::Send(std::shared_ptr<ParsedBatch> parsed) {
   batch.format = options.format->name();
   batch.origin = options.file_name.empty() ? "import" : options.file_name;
   batch.import_source = options.source;
+  batch.session = session;
   if (!parsed->is_known()) {
     batch.timeline = timeline;
     parsed->range.timeline = timeline;
-    if (parsed->ends_range) batch.extra.push_back(ImportLedger::RangeRecord(parsed->start, parsed->range));
+    batch.extra.push_back(ImportLedger::RangeRecord(parsed->start, parsed->range));
   }
   const auto bytes = static_cast<int64_t>(parsed->bytes);
   dependencies.budget->TakeAndWait(bytes);
@@ -375,6 +376,8 @@ void ImportRun::State::Send(std::shared_ptr<ParsedBatch> parsed) {
 }
 
 void ImportRun::State::Taken(const std::shared_ptr<ParsedBatch>& batch, const absl::StatusOr<BatchResult>& result) {
+  // What this import knows of the ledger is out of date: the next one reads it again.
+  if (absl::IsAborted(result.status())) Fail(result.status());
   MutexLock lock(&mu);
   if (result.ok()) {
     CountResult(*batch, *result);
@@ -413,7 +416,7 @@ void ImportRun::State::CountResult(const ParsedBatch& batch, const BatchResult& 
     ShowRejected(line.position, event.reason, event.field, event.value, event.expected, line.line);
   }
   // The entry was written before it was known what the checks of the types would say; it is mended with a later batch.
-  if (refused == 0 || !batch.ends_range || batch.is_known()) return;
+  if (refused == 0 || batch.is_known()) return;
   LedgerRange mended = batch.range;
   mended.event_count -= refused;
   mended.rejected_count += refused;
@@ -475,6 +478,7 @@ void ImportRun::State::EndTimeline() {
     batch.extra.push_back(ImportLedger::EndRecord(timeline, end_id, end_byte));
   }
   if (batch.extra.empty()) return;
+  batch.session = session;
   const absl::Status ended = SubmitEnd(std::move(batch));
   if (!ended.ok()) Fail(ended);
 }

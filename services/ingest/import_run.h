@@ -48,8 +48,6 @@ struct ImportOptions {
   /// How long a batch that the log does not take is tried again before the import ends with that error.
   std::chrono::milliseconds retry_for{60'000};
   std::chrono::milliseconds first_retry{50};
-  /// After the last byte: time for the news that the sender did not finish but broke off.
-  std::chrono::milliseconds end_grace{30};
 };
 
 /// A line of which the sender is told.

@@ -43,6 +43,7 @@ class FailingPipeline : public IngestPipeline {
     if (failure.ok()) return real_->Submit(std::move(batch), std::move(done));
     done(failure);
   }
+  absl::StatusOr<int64_t> BeginSession() override { return real_->BeginSession(); }
   /// Gives the number of the batch (from 1) a status.
   void set_fails(std::function<absl::Status(int)> fails) {
     MutexLock lock(&mu_);
@@ -85,7 +86,6 @@ class ImportRunTest : public ::testing::TestWithParam<bool> {
     options_.file_name = "lines.csv";
     options_.block = {.lines = 50, .bytes = 4096};
     options_.first_retry = std::chrono::milliseconds(1);
-    options_.end_grace = std::chrono::milliseconds(1);
   }
 
   static std::shared_ptr<const input_format::InputFormat> Format(const std::string& json) {
@@ -278,6 +278,24 @@ TEST_P(ImportRunTest, AGrownFileAddsOnlyItsNewLines) {
   EXPECT_EQ(TimelineEnds().size(), 3u);
 }
 
+TEST_P(ImportRunTest, AFileWhoseLastLineWasNotCompleteAddsOnlyThatLineWhenItHasGrown) {
+  // Also where the last line is the first of a block, or the last one that fits.
+  for (const int64_t lines : {1, 2, 30, 50, 51, 100}) {
+    options_.source = absl::StrCat("file", lines);
+    const std::string whole = Lines(0, lines);
+    const std::string begun = whole.substr(0, whole.size() - 3);
+    const std::string counts = absl::StrCat("read ", lines, " accepted ");
+    EXPECT_EQ(Import(begun).Counts(), absl::StrCat(counts, lines, " duplicate 0 rejected 0"));
+    PassHours(25);
+    EXPECT_EQ(Import(begun).Counts(), absl::StrCat(counts, "0 duplicate ", lines, " rejected 0"));
+    PassHours(25);
+    EXPECT_EQ(Import(whole).Counts(), absl::StrCat(counts, "1 duplicate ", lines - 1, " rejected 0"));
+    PassHours(25);
+    EXPECT_EQ(Import(whole.substr(0, whole.size() - 1)).Counts(),
+              absl::StrCat(counts, "0 duplicate ", lines, " rejected 0"));
+  }
+}
+
 TEST_P(ImportRunTest, EqualLinesAndEqualFilesOfTwoSourcesAreDifferentEvents) {
   const std::string text = "5,a\n5,a\n5,a\n";
   EXPECT_EQ(Import(text).Counts(), "read 3 accepted 3 duplicate 0 rejected 0");
@@ -354,6 +372,17 @@ TEST_P(ImportRunTest, ALogThatStaysAwayEndsTheImportWithItsError) {
   EXPECT_TRUE(TimelineEnds().empty());
 }
 
+TEST_P(ImportRunTest, ACommitWithoutAnAnswerEndsTheImportAndTheNextOneKnowsWhatIsStored) {
+  if (!GetParam()) return;  // there is no transaction
+  ingest_.log->LoseAnswers({absl::OkStatus(), absl::OkStatus(), absl::AbortedError("no answer to the commit")});
+  const Outcome first = Import(Lines(0, 2000));
+  EXPECT_TRUE(absl::IsAborted(first.status)) << first.status;
+  const Outcome second = Import(Lines(0, 2000));
+  ASSERT_TRUE(second.status.ok()) << second.status;
+  EXPECT_GE(second.progress.duplicate, 150);
+  ExpectEachOnce(0, 2000);
+}
+
 TEST_P(ImportRunTest, DamagedFilesGiveWhatCameBeforeAndAnError) {
   const std::string text = Lines(0, 20000);
   const std::string zipped = Gzip(text);
@@ -402,6 +431,32 @@ TEST_P(ImportRunTest, ExplodedLinesLargerThanABatchAreTakenWhole) {
   PassHours(25);
   EXPECT_EQ(Import(text, -1, 10000).progress.duplicate, n);
   ExpectEachOnce(0, n);
+}
+
+TEST_P(ImportRunTest, AnExplodedLineThatBrokeOffBetweenItsPartsGoesOnADayLater) {
+  options_.format =
+      Format(R"({"parser":{"type":"json"},"explode":"e","event":{"type":{"const":"Line"},"subject":{"from":"s"}}})");
+  options_.batch = {.events = 100, .bytes = 1 << 20};
+  options_.retry_for = std::chrono::milliseconds(0);
+  std::string text = R"({"s":"u","e":[)";
+  for (int i = 0; i < 1050; ++i) absl::StrAppend(&text, i == 0 ? "" : ",", R"({"n":)", i, "}");
+  text += "]}\n";
+  ingest_.ApplyType("Line", R"(schema { properties { key: "n" value { type: "integer" maximum: 1029 } } })");
+  std::set<int64_t> refused;
+  for (int64_t n = 1030; n < 1050; ++n) refused.insert(n);
+  for (const int lost : {3, 7, 2, 4}) {
+    pipeline_ = std::make_unique<FailingPipeline>(&ingest_.ingest->pipeline());
+    pipeline_->set_fails(
+        [lost](int batch) { return batch == lost ? absl::DataLossError("the disk is broken") : absl::OkStatus(); });
+    Import(text);
+    PassHours(25);
+  }
+  const Outcome whole = Import(text);
+  ASSERT_TRUE(whole.status.ok()) << whole.status;
+  EXPECT_EQ(whole.progress.read, 1050);
+  ExpectEachOnce(0, 1050, refused);
+  PassHours(25);
+  EXPECT_EQ(Import(text).Counts(), "read 1050 accepted 0 duplicate 1030 rejected 20");
 }
 
 TEST_P(ImportRunTest, AHeaderNamesTheColumnsAndIsNoLine) {

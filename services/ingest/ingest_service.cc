@@ -12,6 +12,7 @@
 #include "naru/ingest/v1/ingest.grpc.pb.h"
 #include "services/ingest/publish_calls.h"
 #include "services/ingest/read_events.h"
+#include "services/ingest/source_run.h"
 
 namespace naru::ingest {
 namespace {
@@ -76,6 +77,7 @@ void FillTopic(const event_log::TopicInfo& info, v1::TopicStatus* out) {
     status->set_end_offset(partition.end_offset);
   }
   for (const event_log::GroupLag& group : info.groups) {
+    if (group.group == kSourceGroup) continue;  // it only elects, and reads nothing
     v1::ConsumerLag* lag = out->add_consumers();
     lag->set_group(group.group);
     lag->set_lag(group.lag);

@@ -28,10 +28,10 @@ class IngestServiceTest : public ::testing::Test {
   }
   void TearDown() override { StopServing(); }
 
-  void Serve() {
+  void Serve(std::chrono::milliseconds drain_timeout = std::chrono::seconds(10)) {
     ServerOptions options;
     options.name = "ingest";
-    options.drain_timeout = std::chrono::seconds(10);
+    options.drain_timeout = drain_timeout;
     server_ = std::make_unique<Server>(options, ServerDependencies{.metrics = &ingest_.metrics});
     ingest_.ingest->Register(*server_);
     ASSERT_TRUE(server_->Start().ok());
@@ -251,6 +251,36 @@ TEST_F(IngestServiceTest, SlowsStreamsAndRefusesCallsWhenTooMuchIsInFlight) {
   EXPECT_TRUE(Publish(request, &response).ok());
 }
 
+TEST_F(IngestServiceTest, ReadsNoMoreFromAStreamWhoseAnswersNobodyReads) {
+  grpc::ClientContext context;
+  auto stream = stub_->StreamEvents(&context);
+  constexpr int kBatches = 60;  // their answers are about 15 MB, as each of their events is rejected
+  v1::PublishEventsRequest request;
+  for (int i = 0; i < 5000; ++i) *request.add_events() = Event(std::to_string(i), -1);
+  std::atomic<int> sent{0};
+  std::thread sender([&] {
+    while (sent < kBatches && stream->Write(request)) ++sent;
+    stream->WritesDone();
+  });
+  const auto received = [&] { return ingest_.Totals().received(); };
+  // What was taken is answered, and nothing more is taken: whatever else was sent waits on its way.
+  int64_t before = -1;
+  int still = 0;
+  ASSERT_TRUE(testing::WaitUntil([&] {
+    const int64_t now = received();
+    still = now == before && now > 0 && ingest_.ingest->budget().taken() == 0 ? still + 1 : 0;
+    before = now;
+    return still == 100;
+  }));
+  EXPECT_LT(before, int64_t{5000} * kBatches);
+  v1::PublishEventsResponse response;
+  int answers = 0;
+  while (stream->Read(&response)) ++answers;
+  sender.join();
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(answers, kBatches);
+}
+
 TEST_F(IngestServiceTest, EndsStreamsAndReadersWhenItStops) {
   grpc::ClientContext stream_context, read_context;
   auto stream = stub_->StreamEvents(&stream_context);
@@ -271,6 +301,29 @@ TEST_F(IngestServiceTest, EndsStreamsAndReadersWhenItStops) {
   }
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   stop.join();
+}
+
+TEST_F(IngestServiceTest, StopsThoughAReaderTakesNothing) {
+  StopServing();
+  Serve(std::chrono::milliseconds(100));
+  for (int n = 0; n < 40; ++n) {  // 40 MB: more than gRPC itself holds on the way
+    v1::PublishEventsRequest request;
+    for (int i = 0; i < 5; ++i) {
+      event::v1::Event event = Event(std::to_string(5 * n + i));
+      (*event.mutable_data()->mutable_fields())["x"].set_string_value(std::string(200'000, 'x'));
+      *request.add_events() = event;
+    }
+    v1::PublishEventsResponse response;
+    ASSERT_TRUE(Publish(request, &response).ok());
+  }
+  grpc::ClientContext context;
+  auto reader = stub_->ReadEvents(&context, v1::ReadEventsRequest());
+  v1::ReadEventsResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  server_->Stop();
+  while (reader->Read(&response)) {
+  }
+  EXPECT_FALSE(reader->Finish().ok());
 }
 
 TEST_F(IngestServiceTest, ReadsEventsFromWhereItIsAsked) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -28,6 +29,12 @@ constexpr int kMaxAppendAttempts = 5000;  // of a batch that the log has no room
 
 bool IsNoRoom(const absl::Status& status) {
   return absl::IsResourceExhausted(status) && GetErrorDetails(status).reason == event_log::kTooMuchInFlight;
+}
+
+absl::Status FirstNotStored() {
+  return MakeError(
+      absl::StatusCode::kUnavailable, "FIRST_NOT_STORED",
+      "an event of this batch was sent twice, and storing it the first time failed: retry with the same ids");
 }
 
 }  // namespace
@@ -227,7 +234,28 @@ void LogPipeline::Continue(std::shared_ptr<Job> job) {
   }
   BuildRecords(job.get());
   CountAndKeep(job.get());
-  if (!embedded_ && (!job->batch.extra.empty())) {
+  // A ledger entry or a mark says that all of the batch is stored, duplicates of what is still on its way included: it
+  // must not be durable before they are.
+  const bool vouches = !job->batch.extra.empty() || !job->batch.local.empty();
+  if (!vouches || job->checked.waits_for.empty()) {
+    Store(std::move(job));
+    return;
+  }
+  const auto waits_for = job->checked.waits_for;
+  dedup::IdWindow::WhenResolved(waits_for, [this, job](bool all_durable) {
+    // Elsewhere, as this is a thread of the log.
+    transaction_queue_.Post([this, job, all_durable] {
+      if (all_durable) {
+        Store(job);
+      } else {
+        Finish(job, FirstNotStored());
+      }
+    });
+  });
+}
+
+void LogPipeline::Store(std::shared_ptr<Job> job) {
+  if (!embedded_ && !job->batch.extra.empty()) {
     transaction_queue_.Post([this, job] { AppendInTransaction(job); });
   } else {
     Append(std::move(job));
@@ -401,10 +429,15 @@ void LogPipeline::MarkReplayed(Job* job) {
   job->counts = Counts();
   job->counts.replayed = job->result.accepted + job->result.filtered;
   std::vector<LedgerRecord> ledger;
+  // Of a letter with several events none may be lost: while one is rejected it stays to be taken again.
+  std::set<std::pair<int32_t, int64_t>> unfinished;
+  for (size_t i = 0; i < job->events.size(); ++i) {
+    if (job->events[i].state == EventState::kRejected) unfinished.insert(job->batch.replayed_from[i]);
+  }
   for (size_t i = 0; i < job->events.size(); ++i) {
     const CheckedEvent& event = job->events[i];
-    if (event.state == EventState::kRejected) continue;
     const auto& [partition, offset] = job->batch.replayed_from[i];
+    if (unfinished.contains({partition, offset})) continue;
     bookkeeping_.MarkReplayed(partition, offset, event.state == EventState::kStore ? event.type_name : "",
                               &job->batch.local, &ledger);
   }
@@ -499,29 +532,55 @@ void LogPipeline::Append(std::shared_ptr<Job> job) {
   });
 }
 
+// On the queue of transactions, as are the three after it.
 void LogPipeline::AppendInTransaction(std::shared_ptr<Job> job) {
-  absl::StatusOr<AppendResult> result = absl::UnavailableError("not tried");
-  // Fenced by a successor of our own name, or by our own earlier self: the second attempt has a new epoch.
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    if (transactions_ == nullptr) {
-      auto producer = log_.OpenProducer({.transactional_id = options_.transactional_id});
-      if (!producer.ok()) {
-        result = producer.status();
-        break;
-      }
-      transactions_ = *std::move(producer);
-    }
-    event_log::Transaction transaction;
-    transaction.appends = MakeAppends(job.get());
-    if (transaction.appends.empty()) {
-      result = AppendResult();
-      break;
-    }
-    result = transactions_->Commit(transaction);
-    if (result.ok() || !absl::IsAborted(result.status())) break;
-    transactions_.reset();
-  }
+  absl::StatusOr<AppendResult> result = Commit(job.get());
   Finish(std::move(job), std::move(result));
+}
+
+absl::Status LogPipeline::OpenTransactions() {
+  if (transactions_ != nullptr) return absl::OkStatus();
+  NARU_ASSIGN_OR_RETURN(transactions_, log_.OpenProducer({.transactional_id = options_.transactional_id}));
+  ++session_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AppendResult> LogPipeline::Commit(Job* job) {
+  const Batch& batch = job->batch;
+  if (batch.session != 0 && (transactions_ == nullptr || batch.session != session_)) {
+    return MakeError(absl::StatusCode::kAborted, "SESSION_ENDED",
+                     "another ingest may have taken over since the log was read: send it again, and what is stored is "
+                     "not stored twice");
+  }
+  NARU_RETURN_IF_ERROR(OpenTransactions());
+  event_log::Transaction transaction;
+  transaction.appends = MakeAppends(job);
+  if (transaction.appends.empty()) return AppendResult();
+  transaction.consumer = batch.consumer;
+  if (batch.consumer != nullptr) transaction.offsets.push_back(batch.offsets);
+  absl::StatusOr<AppendResult> result = transactions_->Commit(transaction);
+  // Fenced by a successor, or nobody knows whether it was committed. What the batch goes by may be out of date, so it
+  // is not repeated, nor is any other of its session: the log is read again first.
+  if (absl::IsAborted(result.status())) transactions_.reset();
+  return result;
+}
+
+absl::StatusOr<int64_t> LogPipeline::BeginSession() {
+  if (embedded_) return 0;
+  Mutex mu;
+  CondVar changed;
+  bool done = false;
+  absl::StatusOr<int64_t> session = 0;
+  transaction_queue_.Post([&] {
+    const absl::Status opened = OpenTransactions();
+    MutexLock lock(&mu);
+    session = opened.ok() ? absl::StatusOr<int64_t>(session_) : opened;
+    done = true;
+    changed.SignalAll();
+  });
+  MutexLock lock(&mu);
+  while (!done) changed.Wait(&mu);
+  return session;
 }
 
 // On a thread of the log (or the submitter's): everything is durable, or it failed.
@@ -549,9 +608,7 @@ void LogPipeline::Finish(std::shared_ptr<Job> job, absl::StatusOr<AppendResult> 
       return;
     }
     meters_->failures.Increment();
-    job->done(MakeError(absl::StatusCode::kUnavailable, "FIRST_NOT_STORED",
-                        "an event of this batch was sent twice, and storing it the first time failed: retry with the "
-                        "same ids"));
+    job->done(FirstNotStored());
     job.reset();
     Release();
   });

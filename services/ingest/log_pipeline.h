@@ -40,6 +40,7 @@ class LogPipeline : public IngestPipeline {
   ~LogPipeline() override;
 
   void Submit(Batch batch, Done done) override;
+  absl::StatusOr<int64_t> BeginSession() override;
 
   /// What Submit would say of these events now, without ids, storing or counting anything.
   BatchResult Preview(const std::vector<absl::string_view>& events);
@@ -66,8 +67,11 @@ class LogPipeline : public IngestPipeline {
                      absl::string_view line_id);
   void CountAndKeep(Job* job);
   void MarkReplayed(Job* job);
+  void Store(std::shared_ptr<Job> job);
   void Append(std::shared_ptr<Job> job);
   void AppendInTransaction(std::shared_ptr<Job> job);
+  absl::Status OpenTransactions();
+  absl::StatusOr<event_log::AppendResult> Commit(Job* job);
   void Finish(std::shared_ptr<Job> job, absl::StatusOr<event_log::AppendResult> appended);
   void Answer(std::shared_ptr<Job> job, const absl::StatusOr<event_log::AppendResult>& appended);
   void Release();
@@ -81,7 +85,8 @@ class LogPipeline : public IngestPipeline {
   const bool embedded_;
   int partitions_ = 0;
   std::unique_ptr<event_log::Producer> producer_;
-  std::unique_ptr<event_log::Producer> transactions_;  // only on the queue of that name
+  std::unique_ptr<event_log::Producer> transactions_;  // only on the queue of that name, as is the session
+  int64_t session_ = 0;                                // counts how often the transactional id was taken
   std::unique_ptr<Meters> meters_;
 
   mutable Mutex mu_;

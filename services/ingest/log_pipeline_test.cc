@@ -340,6 +340,41 @@ TEST_P(LogPipelineTest, FailsADuplicateWhoseFirstWasNotStored) {
   EXPECT_EQ(ingest_.ReadAll(event_log::kEventsTopic).size(), 2);
 }
 
+TEST_P(LogPipelineTest, ALedgerEntryIsNotStoredBeforeTheFirstOfADuplicate) {
+  Answers answers;
+  const std::string event = MakeEvent("1", "Menu", Menu("a")), other = MakeEvent("2", "Menu", Menu("a"));
+  const auto submit = [&] {
+    Batch batch;
+    batch.events = {event, other};
+    batch.extra = {{event_log::kLedgerTopic, 0, "some.Ledger", "import/1", "position 2"}};
+    return batch;
+  };
+  const auto entries = [&] {
+    int count = 0;
+    for (const auto& record : ingest_.ReadAll(event_log::kLedgerTopic)) count += record.key == "import/1";
+    return count;
+  };
+  for (const bool stored : {false, true}) {
+    ingest_.log->Hold(true);
+    Batch first;
+    first.events = {event};
+    ingest_.ingest->pipeline().Submit(std::move(first), answers.Into(1));
+    ingest_.ingest->pipeline().Submit(submit(), answers.Into(2));
+    EXPECT_EQ(ingest_.log->held(), 1);
+    EXPECT_EQ(entries(), 0);
+    ingest_.log->Hold(false);
+    ingest_.log->Release(stored ? absl::OkStatus() : absl::UnavailableError("gone"));
+    ASSERT_TRUE(testing::WaitUntil([&] { return answers.Has(1) && answers.Has(2); }));
+    EXPECT_EQ(answers.results.at(2).ok(), stored);
+    EXPECT_EQ(entries(), stored ? 1 : 0);
+    if (!stored) {
+      EXPECT_EQ(GetErrorDetails(answers.results.at(2).status()).reason, "FIRST_NOT_STORED");
+    }
+    answers.results.clear();
+  }
+  ExpectCounts(2, 1, 0);
+}
+
 TEST_P(LogPipelineTest, StoresExtraRecordsAndLinesOfImports) {
   const std::string good = MakeEvent("l1", "Menu", Menu("a")), bad = MakeEvent("l2", "Menu", Menu("z"));
   Batch batch;
@@ -378,6 +413,75 @@ TEST_P(LogPipelineTest, StoresExtraRecordsAndLinesOfImports) {
   bool found = false;
   for (const auto& record : ingest_.ReadAll(event_log::kLedgerTopic)) found |= record.key == "import/1";
   EXPECT_TRUE(found);
+}
+
+// What a transactional id and a session keep out.
+class FencedPipelineTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ingest_.Open();
+    ingest_.ApplyType("Menu", kMenu);
+  }
+  absl::StatusOr<BatchResult> Submit(int64_t session, const std::string& position) {
+    const std::string event = MakeEvent("", "Menu", Menu("a"));
+    Batch batch;
+    batch.events = {event};
+    batch.session = session;
+    batch.extra = {{event_log::kLedgerTopic, 0, "some.Ledger", "position", position}};
+    return ingest_.ingest->pipeline().SubmitAndWait(std::move(batch));
+  }
+  std::vector<std::string> Positions() {
+    std::vector<std::string> positions;
+    for (const auto& record : ingest_.ReadAll(event_log::kLedgerTopic)) {
+      if (record.key == "position") positions.push_back(record.value);
+    }
+    return positions;
+  }
+
+  TestIngest ingest_{true};
+};
+
+TEST_F(FencedPipelineTest, ABatchWhoseCommitHadNoAnswerIsNotCommittedAgain) {
+  const auto session = ingest_.ingest->pipeline().BeginSession();
+  ASSERT_TRUE(session.ok());
+  ingest_.log->LoseAnswers({absl::AbortedError("no answer to the commit")});
+  EXPECT_TRUE(absl::IsAborted(Submit(*session, "1").status()));
+  EXPECT_EQ(Positions(), (std::vector<std::string>{"1"}));
+  EXPECT_EQ(ingest_.ReadAll(event_log::kEventsTopic).size(), 1);
+}
+
+TEST_F(FencedPipelineTest, AfterASuccessorNothingOfTheOldSessionIsStored) {
+  LogPipeline& pipeline = ingest_.ingest->pipeline();
+  const auto session = pipeline.BeginSession();
+  ASSERT_TRUE(session.ok());
+  ASSERT_TRUE(Submit(*session, "1").ok());
+  auto successor = *ingest_.log->OpenProducer({.transactional_id = "naru-ingest-a"});
+  // The first is fenced; the second must not take the id back and commit what it knew before.
+  EXPECT_TRUE(absl::IsAborted(Submit(*session, "2").status()));
+  EXPECT_TRUE(absl::IsAborted(Submit(*session, "3").status()));
+  EXPECT_EQ(Positions(), (std::vector<std::string>{"1"}));
+  const auto next = pipeline.BeginSession();
+  ASSERT_TRUE(next.ok());
+  EXPECT_TRUE(absl::IsAborted(Submit(*session, "4").status()));
+  EXPECT_TRUE(Submit(*next, "5").ok());
+  EXPECT_EQ(Positions(), (std::vector<std::string>{"1", "5"}));
+}
+
+TEST_F(FencedPipelineTest, AMemberThatLostItsPlaceStoresNothing) {
+  std::unique_ptr<event_log::Consumer> member = *ingest_.log->OpenConsumer("elected", event_log::kLedgerTopic, {});
+  const auto poll = [&] { return member->Poll(std::chrono::milliseconds(0), 1).ok(); };
+  ASSERT_TRUE(testing::WaitUntil([&] { return poll() && !member->Assignment().empty(); }));
+  const std::string event = MakeEvent("1", "Menu", Menu("a"));
+  Batch batch;
+  batch.events = {event};
+  batch.extra = {{event_log::kLedgerTopic, 0, "some.Ledger", "position", "1"}};
+  batch.consumer = member.get();
+  batch.offsets = {"elected", event_log::kLedgerTopic, {{0, 0}}};
+  ASSERT_TRUE(ingest_.ingest->pipeline().SubmitAndWait(batch).ok());
+  // Offsets of a group that the member has no place in.
+  batch.offsets.group = "others";
+  EXPECT_TRUE(absl::IsAborted(ingest_.ingest->pipeline().SubmitAndWait(batch).status()));
+  EXPECT_EQ(Positions(), (std::vector<std::string>{"1"}));
 }
 
 TEST_P(LogPipelineTest, KeepsIdsAndCountsOverRestarts) {

@@ -69,9 +69,16 @@ struct Batch {
   std::vector<ExtraRecord> extra;
   std::vector<event_log::LocalWrite> local;  ///< only where the log is embedded
 
+  // On Kafka, of batches with `extra`.
+  /// What BeginSession gave before the log was read for what `extra` goes by; 0: it goes by nothing.
+  int64_t session = 0;
+  /// Not null: stored only while this member of the group has the partition of `offsets`. Borrowed until `done`.
+  event_log::Consumer* consumer = nullptr;
+  event_log::GroupOffsets offsets;
+
   /// Dead letters taken again: (partition, offset) in `events.dlq` for each of `events`, else empty. What is accepted
-  /// then counts as replayed (not as received) and is marked so, in the same write; what is rejected again is not
-  /// counted and leaves no second dead letter.
+  /// then counts as replayed (not as received); what is rejected again is not counted and leaves no second dead letter.
+  /// A letter of which nothing is rejected is marked as replayed, in the same write.
   std::vector<std::pair<int32_t, int64_t>> replayed_from;
 };
 
@@ -121,8 +128,15 @@ class IngestPipeline {
   /// the same atomic write embedded, in one transaction on Kafka (batches with `extra` then go one after another, about
   /// 15 ms each). Errors: INVALID_ARGUMENT (BATCH_TOO_LARGE); RESOURCE_EXHAUSTED (disk nearly full: retry later);
   /// UNAVAILABLE (the log cannot be reached, or the first of a duplicate's pair was not stored: retry with the same
-  /// ids). After an error the ids of the batch count as never seen, whatever a Kafka may have stored of it.
+  /// ids); ABORTED (on Kafka, of batches with `extra`: another ingest took over, or nobody knows whether it was stored:
+  /// begin a session, read again what is stored, and go on from there; never with the same batch). After an error the
+  /// ids of the batch count as never seen, whatever a Kafka may have stored of it.
   virtual void Submit(Batch batch, Done done) = 0;
+
+  /// To be called before a ledger or positions are read from the log: nothing that was begun under this ingest's name
+  /// before is still to come, and batches of the session are refused once that may have changed. 0 where nothing can
+  /// take over. Blocks. Errors: UNAVAILABLE.
+  virtual absl::StatusOr<int64_t> BeginSession() { return 0; }
 
   /// Submit and wait. Not from a `done`.
   absl::StatusOr<BatchResult> SubmitAndWait(Batch batch);

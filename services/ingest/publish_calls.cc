@@ -18,6 +18,7 @@ namespace {
 
 constexpr char kDomain[] = "ingest.naru.dev";
 constexpr size_t kMaxStreamBatches = 64;  // of one stream, taken and not answered
+constexpr size_t kMaxUnreadBytes = size_t{1} << 20;  // of a stream's answers that its client has not read
 
 // The bytes of a message in one piece: as they were received where that is possible.
 struct Received {
@@ -184,7 +185,7 @@ class PublishCalls::EventStream : public grpc::ServerBidiReactor<grpc::ByteBuffe
   void OnWriteDone(bool ok) override {
     Step([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
       writing_ = false;
-      answers_.pop_front();
+      PopAnswer();
       broken_ |= !ok;
     });
   }
@@ -206,6 +207,7 @@ class PublishCalls::EventStream : public grpc::ServerBidiReactor<grpc::ByteBuffe
     bool ready = false;
     absl::Status status;
     grpc::ByteBuffer response;
+    size_t bytes = 0;  ///< of the response, once it is ready
   };
 
   void TakeBatch(int64_t bytes) {
@@ -231,6 +233,8 @@ class PublishCalls::EventStream : public grpc::ServerBidiReactor<grpc::ByteBuffe
     calls_.budget_.GiveBack(bytes);
     if (result.ok()) slot->response = WriteAnswer(*result);
     Step([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      slot->bytes = slot->response.Length();
+      unread_bytes_ += slot->bytes;
       slot->ready = true;
       slot->status = result.status();
       --under_way_;
@@ -280,10 +284,10 @@ class PublishCalls::EventStream : public grpc::ServerBidiReactor<grpc::ByteBuffe
         writing_ = true;
         return Action::kWrite;
       }
-      answers_.pop_front();
+      PopAnswer();
     }
     const bool open = error_.ok() && !broken_ && !no_more_;
-    if (open && read_ == Read::kNone && answers_.size() < kMaxStreamBatches) {
+    if (open && read_ == Read::kNone && answers_.size() < kMaxStreamBatches && unread_bytes_ < kMaxUnreadBytes) {
       read_ = Read::kOutstanding;
       return Action::kRead;
     }
@@ -293,6 +297,11 @@ class PublishCalls::EventStream : public grpc::ServerBidiReactor<grpc::ByteBuffe
       return Action::kFinish;
     }
     return Action::kNone;
+  }
+
+  void PopAnswer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    unread_bytes_ -= answers_.front()->bytes;
+    answers_.pop_front();
   }
 
   grpc::Status EndStatus() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -307,6 +316,7 @@ class PublishCalls::EventStream : public grpc::ServerBidiReactor<grpc::ByteBuffe
   Mutex mu_;
   std::deque<std::shared_ptr<Slot>> answers_ ABSL_GUARDED_BY(mu_);
   size_t under_way_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t unread_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // of the answers that are ready
   Read read_ ABSL_GUARDED_BY(mu_) = Read::kNone;
   bool driving_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;

@@ -145,6 +145,11 @@ void ReadEventsCalls::Stop() {
   stopping_ = true;
   // A call takes this lock when it is done, and never while it holds its own.
   for (Call* call : calls_) call->Stop();
+}
+
+ReadEventsCalls::~ReadEventsCalls() {
+  Stop();
+  MutexLock lock(&mu_);
   while (!calls_.empty()) ended_.Wait(&mu_);
 }
 

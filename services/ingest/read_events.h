@@ -20,13 +20,14 @@ namespace naru::ingest {
 class ReadEventsCalls {
  public:
   ReadEventsCalls(event_log::EventLog& log, catalog::Catalog& catalog) : log_(log), catalog_(catalog) {}
-  /// Ends all calls.
-  ~ReadEventsCalls() { Stop(); }
+  /// Waits for the calls; the server must have ended or cancelled them.
+  ~ReadEventsCalls();
 
   /// Handler of the generated service's callback method.
   grpc::ServerWriteReactor<v1::ReadEventsResponse>* Read(grpc::CallbackServerContext* context,
                                                          const v1::ReadEventsRequest* request);
-  /// Ends running calls with UNAVAILABLE and refuses new ones so. Waits for them.
+  /// Ends running calls with UNAVAILABLE and refuses new ones so. Does not wait: what a slow client has not read yet is
+  /// for the server's drain time.
   void Stop();
 
  private:

@@ -79,6 +79,7 @@ struct SourceRun::State {
   input_format::LineParser parser;
   std::vector<input_format::LineRejection> rejections;
   std::map<FollowedKey, Followed> followed;
+  int64_t session = 0;  ///< of the pipeline, begun before the positions were read
   std::chrono::steady_clock::time_point last_look;
 
   mutable Mutex mu;
@@ -99,6 +100,7 @@ struct SourceRun::State {
   void Parse(const kafka::RawBatch& batch, std::vector<std::shared_ptr<SourceBatch>>* out);
   void ParseMessage(const kafka::RawMessage& message, SourceBatch* batch);
   absl::Status Store(std::vector<std::shared_ptr<SourceBatch>> wave);
+  void Fence(Batch* batch) const;
   Batch MakeBatch(const std::shared_ptr<SourceBatch>& parsed);
   void SetState(bool running, std::string message);
   bool Wait(std::chrono::milliseconds time);
@@ -167,6 +169,7 @@ absl::Status SourceRun::State::StartAtEnd(SourceReader* from, const std::string&
   NARU_ASSIGN_OR_RETURN(const kafka::PartitionOffsets ends, from->Ends(topic, partitions));
   Batch batch;
   for (const auto& [partition, end] : ends) batch.extra.push_back(PositionRecord({topic, partition}, end, 0));
+  Fence(&batch);
   NARU_RETURN_IF_ERROR(dependencies.pipeline->SubmitAndWait(std::move(batch)).status());
   for (const auto& [partition, end] : ends) followed[{topic, partition}] = {end, 0};
   return absl::OkStatus();
@@ -241,6 +244,14 @@ ExtraRecord SourceRun::State::PositionRecord(const FollowedKey& key, int64_t nex
           absl::StrCat("source/", options.name, "/", key.first, "/", key.second), position.SerializeAsString()};
 }
 
+/// Makes the batch fail if another replica follows the Source by now.
+void SourceRun::State::Fence(Batch* batch) const {
+  batch->session = session;
+  batch->consumer = dependencies.election;
+  // Only the membership counts: nobody reads from this offset.
+  if (batch->consumer != nullptr) batch->offsets = {kSourceGroup, event_log::kLedgerTopic, {{0, 0}}};
+}
+
 Batch SourceRun::State::MakeBatch(const std::shared_ptr<SourceBatch>& parsed) {
   Batch batch;
   batch.owner = parsed;
@@ -255,11 +266,13 @@ Batch SourceRun::State::MakeBatch(const std::shared_ptr<SourceBatch>& parsed) {
   batch.origin = absl::StrCat(parsed->from.first, "/", parsed->from.second);
   batch.extra.push_back(PositionRecord(parsed->from, parsed->next_offset,
                                        followed[parsed->from].read_count + parsed->message_count));
+  Fence(&batch);
   return batch;
 }
 
-/// Submits at most one batch of each partition, and waits. What fails is tried again until it is stored: a later position
-/// must never be stored without what came before it.
+/// Submits at most one batch of each partition, and waits. What fails is tried again until it is stored: a later
+/// position must never be stored without what came before it. ABORTED is not tried again: the positions may be
+/// another's by now.
 absl::Status SourceRun::State::Store(std::vector<std::shared_ptr<SourceBatch>> wave) {
   std::chrono::milliseconds wait = options.first_retry;
   while (!wave.empty()) {
@@ -278,12 +291,14 @@ absl::Status SourceRun::State::Store(std::vector<std::shared_ptr<SourceBatch>> w
     }
     std::vector<std::shared_ptr<SourceBatch>> failed;
     absl::Status error;
+    bool aborted = false;
     {
       MutexLock lock(&mu);
       while (outstanding > 0) changed.Wait(&mu);
       for (size_t i = 0; i < wave.size(); ++i) {
         if (!results[i].ok()) {
-          error = results[i];
+          if (!aborted) error = results[i];
+          aborted |= absl::IsAborted(results[i]);
           failed.push_back(wave[i]);
           continue;
         }
@@ -293,6 +308,7 @@ absl::Status SourceRun::State::Store(std::vector<std::shared_ptr<SourceBatch>> w
         status.read_count += wave[i]->message_count;
       }
     }
+    if (aborted) return error;
     wave = std::move(failed);
     if (wave.empty()) return absl::OkStatus();
     SetState(false, absl::StrCat("events cannot be stored: ", error.message()));
@@ -337,6 +353,7 @@ absl::Status SourceRun::State::Follow() {
     return absl::FailedPreconditionError(
         absl::StrCat("the format ", options.format->name(), " expects a header, which messages do not have"));
   }
+  NARU_ASSIGN_OR_RETURN(session, dependencies.pipeline->BeginSession());
   NARU_RETURN_IF_ERROR(LoadPositions());
   NARU_ASSIGN_OR_RETURN(std::shared_ptr<SourceReader> opened, dependencies.open_reader(options.name, kafka));
   {

@@ -17,11 +17,17 @@ class Source;
 
 namespace naru::ingest {
 
+/// The replica that follows Sources is the member of this group that has partition 0 of the ledger.
+inline constexpr char kSourceGroup[] = "naru-ingest-sources";
+
 /// What a Source borrows; all must outlive it.
 struct SourceDependencies {
   event_log::EventLog* log = nullptr;
   IngestPipeline* pipeline = nullptr;
   ByteBudget* budget = nullptr;
+  /// On Kafka: the member of kSourceGroup that this replica was elected by; nothing is stored when it no longer has its
+  /// place.
+  event_log::Consumer* election = nullptr;
   OpenSourceReader open_reader = OpenKafkaReader;
 };
 

@@ -197,6 +197,16 @@ TEST_P(SourceRunTest, WhatCannotBeStoredIsTriedAgainInOrder) {
   ExpectEachOnce(0, 1000);
 }
 
+TEST_P(SourceRunTest, ABatchWhoseCommitHadNoAnswerIsNotStoredAgain) {
+  if (!GetParam()) return;  // there is no transaction
+  ingest_.log->LoseAnswers({absl::OkStatus(), absl::AbortedError("no answer to the commit"), absl::OkStatus(),
+                            absl::AbortedError("no answer to the commit")});
+  AddMessages(0, 1000);
+  const auto run = Follow();
+  ASSERT_TRUE(WaitUntil([&] { return run->state().read_count == 1000; }));
+  ExpectEachOnce(0, 1000);
+}
+
 TEST(SourceSettings, AreTakenFromFilesAndTheEnvironment) {
   testing::TempDir dir;
   const std::string path = dir.Write("secret", "pass word\n");

@@ -14,7 +14,6 @@
 namespace naru::ingest {
 namespace {
 
-constexpr char kGroup[] = "naru-ingest-sources";
 constexpr std::chrono::milliseconds kPoll(200);
 constexpr std::chrono::milliseconds kRetry(2'000);
 
@@ -75,7 +74,7 @@ void SourceSet::State::TakePart() {
     };
     listener.revoked = taken;
     listener.lost = taken;
-    auto opened = dependencies.log->OpenConsumer(kGroup, event_log::kLedgerTopic, std::move(listener));
+    auto opened = dependencies.log->OpenConsumer(kSourceGroup, event_log::kLedgerTopic, std::move(listener));
     if (!opened.ok()) {
       NARU_LOG(WARNING, "this replica takes no part in following sources", {{"error", opened.status()}});
       return;
@@ -148,7 +147,9 @@ void SourceSet::State::Update(const std::shared_ptr<const catalog::Snapshot>& se
     SourceRunOptions options;
     options.name = name;
     options.format = source.format;
-    source.run = std::make_unique<SourceRun>(dependencies, source.resource->source(), options);
+    SourceDependencies elected_by = dependencies;
+    elected_by.election = election.get();
+    source.run = std::make_unique<SourceRun>(elected_by, source.resource->source(), options);
     NARU_LOG(INFO, "following a source", {{"source", name}, {"format", source.format->name()}});
   }
   MutexLock lock(&mu);

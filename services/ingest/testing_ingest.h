@@ -54,6 +54,11 @@ class ControlledLog : public event_log::EventLog {
       first.done(status);
     }
   }
+  /// The next commits of transactions are made, and fail with these all the same, as if their answers were lost.
+  void LoseAnswers(std::vector<absl::Status> statuses) {
+    MutexLock lock(&mu_);
+    lost_answers_.assign(statuses.begin(), statuses.end());
+  }
   /// The next appends fail at once.
   void FailNext(std::vector<absl::Status> statuses) {
     MutexLock lock(&mu_);
@@ -125,7 +130,13 @@ class ControlledLog : public event_log::EventLog {
       real_->AppendAsync(std::move(batches), std::move(local), std::move(done));
     }
     absl::StatusOr<event_log::AppendResult> Commit(const event_log::Transaction& transaction) override {
-      return real_->Commit(transaction);
+      auto result = real_->Commit(transaction);
+      MutexLock lock(&log_->mu_);
+      if (log_->lost_answers_.empty()) return result;
+      const absl::Status lost = log_->lost_answers_.front();
+      log_->lost_answers_.pop_front();
+      if (!lost.ok()) return lost;
+      return result;
     }
 
    private:
@@ -139,6 +150,7 @@ class ControlledLog : public event_log::EventLog {
   bool hold_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<Held> held_ ABSL_GUARDED_BY(mu_);
   std::deque<absl::Status> failures_ ABSL_GUARDED_BY(mu_);
+  std::deque<absl::Status> lost_answers_ ABSL_GUARDED_BY(mu_);
 };
 
 /// An event as bytes. `data` is the wire form of a Struct.

@@ -63,7 +63,12 @@ class FakeIngest : public ingest::v1::IngestService::Service {
     stream->Read(&request);
     start = request.start();
     std::string bytes;
-    while (stream->Read(&request)) bytes += request.chunk();
+    ended = false;
+    while (stream->Read(&request)) {
+      bytes += request.chunk();
+      ended |= request.has_end();
+    }
+    if (!ended) return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "the last message must be `end`");
     if (start.format() == "missing") {
       return ToGrpcStatus(
           MakeError(absl::StatusCode::kNotFound, "FORMAT_NOT_FOUND", "there is no InputFormat `missing`"),
@@ -106,6 +111,7 @@ class FakeIngest : public ingest::v1::IngestService::Service {
 
   std::vector<event::v1::Event> published;
   ingest::v1::ImportStart start;
+  bool ended = false;  // the last import said that it was whole
   ingest::v1::ReadEventsRequest read_request;
   grpc::Status end_of_stream;
 };
@@ -333,6 +339,14 @@ TEST_F(CommandTest, ImportEndsWithTheTotalsOfAllFiles) {
   EXPECT_EQ(Naru({"import", first, "--format", "lines", "--strict", "--output", "json"}), 3);
   EXPECT_THAT(out_, HasSubstr("\"rejected\":1"));
   EXPECT_EQ(Naru({"import", dir_.File("logs/2.log"), "--format", "lines", "--strict"}), 0);
+}
+
+TEST_F(CommandTest, AFileThatCannotBeReadToItsEndIsNotSaidToBeWhole) {
+  // The memory of a process opens as a file, and there is nothing to read at its beginning.
+  EXPECT_NE(Naru({"import", "/proc/self/mem", "--format", "lines"}), 0);
+  EXPECT_THAT(err_, HasSubstr("/proc/self/mem: Input/output error"));
+  server_->Shutdown();
+  EXPECT_FALSE(ingest_.ended);
 }
 
 TEST_F(CommandTest, AnUnknownFormatIsWrongInput) {

@@ -159,6 +159,8 @@ class ImportTaker : public LineTaker {
       left -= count;
       alive = stream.Write(request);
     }
+    request.mutable_end();
+    if (alive) stream.Write(request);
     stream.WritesDone();
     return true;
   }

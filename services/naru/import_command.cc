@@ -147,8 +147,12 @@ class ImportCommand : public Command {
     grpc::ClientContext context;
     const auto stream = stub.ImportEvents(&context);
     interrupt.OnSignal([&] { context.TryCancel(); });
-    std::atomic<bool> read_failed{false};
-    std::thread writer([&] { read_failed = !SendFile(*stream, file, name); });
+    int read_error = 0;  // the writer's until it was joined
+    std::thread writer([&] {
+      read_error = SendFile(*stream, file, name);
+      // The server must not take it for the whole file.
+      if (read_error != 0) context.TryCancel();
+    });
 
     ImportEventsResponse response;
     ImportEventsResponse last;
@@ -164,9 +168,10 @@ class ImportCommand : public Command {
     writer.join();
     const grpc::Status finished = stream->Finish();
     interrupt.OnSignal(nullptr);
+    if (read_error != 0) {
+      return MakeError(absl::StatusCode::kInternal, "FILE_READ", absl::StrCat(name, ": ", std::strerror(read_error)));
+    }
     if (!finished.ok()) return Annotate(CallStatus(finished, session.connection), name);
-    if (read_failed)
-      return MakeError(absl::StatusCode::kInternal, "FILE_READ", absl::StrCat(name, ": ", std::strerror(EIO)));
     if (!last.done())
       return MakeError(absl::StatusCode::kInternal, "IMPORT_NOT_DONE", absl::StrCat(name, ": the server ended early"));
     totals->Add(last);
@@ -174,8 +179,8 @@ class ImportCommand : public Command {
     return absl::OkStatus();
   }
 
-  // Whether the whole file could be read; a stream that broke is the reader's to report.
-  bool SendFile(Stream& stream, InputFile& file, const std::string& name) {
+  // Returns the errno of reading the file, 0 for none; a stream that broke is the reader's to report.
+  int SendFile(Stream& stream, InputFile& file, const std::string& name) {
     ImportEventsRequest request;
     auto* start = request.mutable_start();
     start->set_format(format_);
@@ -184,8 +189,11 @@ class ImportCommand : public Command {
     bool alive = stream.Write(request);
     ssize_t count = 0;
     while (alive && (count = file.Read(request.mutable_chunk())) > 0) alive = stream.Write(request);
+    if (count < 0) return errno;
+    request.mutable_end();
+    if (alive) stream.Write(request);
     stream.WritesDone();
-    return count >= 0;
+    return 0;
   }
 
   static void SayFile(const Session& session, const std::string& name, const ImportEventsResponse& last,

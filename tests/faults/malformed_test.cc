@@ -200,6 +200,9 @@ class MalformedTest : public ::testing::Test {
         at += request.chunk().size();
         if (!stream->Write(request)) return;
       }
+      ingest::v1::ImportEventsRequest end;
+      end.mutable_end();
+      stream->Write(end);
       stream->WritesDone();
     });
     ingest::v1::ImportEventsResponse response;
