@@ -189,8 +189,8 @@ int Run(int argc, char** argv) {
   aggregator->RegisterWith(server);
   Must(server.Start());
   aggregator->Start();
-  const auto stub = v1::AggregatorService::NewStub(
-      grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
+  const auto stub =
+      v1::AggregatorService::NewStub(grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
   while (aggregator->stats().events < 2 * groups) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   {
     // Everything is there once a query that waits is answered.
