@@ -199,15 +199,25 @@ TEST(ValidateWindow, CountsPanes) {
                            "{type: hopping, size: 7d, slide: 1d}", "{type: hopping, size: 1w, slide: 1d}",
                            "{type: hopping, size: 1d, slide: 1h}", "{type: hopping, size: 1mo, slide: 1d}",
                            "{type: cumulative, size: 1d, step: 1m}", "{type: hopping, size: 90s, slide: 60s}",
+                           "{type: cumulative, size: 1mo, step: 6h}", "{type: cumulative, size: 1w, step: 1d}",
                            "{type: global}", "{type: session, gap: 30m, entity: subject, report: 1h}"}) {
     EXPECT_EQ(WindowProblems(good), "") << good;
   }
   EXPECT_THAT(WindowProblems("{type: hopping, size: 2001s, slide: 1s}"), HasSubstr("made of 2001 panes; at most 2000"));
-  EXPECT_THAT(WindowProblems("{type: hopping, size: 2d, slide: 1m}"), HasSubstr("panes"));
+  EXPECT_THAT(WindowProblems("{type: hopping, size: 2d, slide: 1m}"), HasSubstr("does not divide"));
   EXPECT_THAT(WindowProblems("{type: hopping, size: 1000003ms, slide: 1000ms}"), HasSubstr("made of 1000003 panes"));
   EXPECT_THAT(WindowProblems("{type: hopping, size: 1d, slide: 7m}"), HasSubstr("spec.window.slide: does not divide"));
   EXPECT_THAT(WindowProblems("{type: hopping, size: 1mo, slide: 1w}"), HasSubstr("does not divide"));
+  EXPECT_THAT(WindowProblems("{type: hopping, size: 1d, slide: 30m}"), HasSubstr("spec.window.slide: does not divide"));
+  EXPECT_THAT(WindowProblems("{type: hopping, size: 1mo, slide: 6h}"), HasSubstr("spec.window.slide: does not divide"));
   EXPECT_THAT(WindowProblems("{type: hopping, size: 24h, slide: 1d}"), HasSubstr("spec.window.slide"));
+  EXPECT_THAT(WindowProblems("{type: cumulative, size: 90s, step: 60s}"),
+              HasSubstr("spec.window.step: does not divide"));
+  EXPECT_THAT(WindowProblems("{type: cumulative, size: 1d, step: 90m}"),
+              HasSubstr("spec.window.step: does not divide"));
+  EXPECT_THAT(WindowProblems("{type: cumulative, size: 1mo, step: 1w}"),
+              HasSubstr("spec.window.step: does not divide"));
+  EXPECT_THAT(WindowProblems("{type: cumulative, size: 1mo, step: 20m}"), HasSubstr("made of 2235 panes"));
   EXPECT_THAT(WindowProblems("{type: hopping, size: 5m, slide: 10m}"), HasSubstr("longer than the window"));
   EXPECT_THAT(WindowProblems("{type: hopping, size: 5m}"), HasSubstr("spec.window.slide: missing"));
   EXPECT_THAT(WindowProblems("{type: tumbling}"), HasSubstr("spec.window.size: missing"));

@@ -61,19 +61,26 @@ std::optional<Length> ParseLength(const std::string& field, const std::string& t
   return Length{Length::Unit::kFixed, fixed->count()};
 }
 
+// Whole seconds that divide an hour, or hours that divide a day: what a zone's clocks can show.
+bool IsClockStep(int64_t length_us) {
+  if (length_us < kHour) return length_us % (1000 * kMillisecond) == 0 && kHour % length_us == 0;
+  return length_us % kHour == 0 && kDay % length_us == 0;
+}
+
 // How many parts of `part` a window of `size` is made of at most; nothing when one does not divide the calendar of the
-// other. Days of 25 hours and months of 31 days are counted.
-std::optional<int64_t> PartsOf(const Length& size, const Length& part) {
+// other. Days of 25 hours and months of 31 days are counted. Hopping windows may be made of parts of their slide.
+std::optional<int64_t> PartsOf(const Length& size, const Length& part, bool hopping) {
   using Unit = Length::Unit;
-  if (size.unit == part.unit) return size.count / std::gcd(size.count, part.count);
+  if (size.unit == part.unit) {
+    if (!hopping && size.count % part.count != 0) return std::nullopt;
+    return size.count / std::gcd(size.count, part.count);
+  }
   if (size.unit == Unit::kMonths && part.unit == Unit::kDays && part.count == 1) return size.count * 31;
-  if (size.unit == Unit::kDays && part.unit == Unit::kFixed && kDay % part.count == 0) {
-    return (size.count * kDay + kHour + part.count - 1) / part.count;
-  }
-  if (size.unit == Unit::kMonths && part.unit == Unit::kFixed && kDay % part.count == 0) {
-    return (size.count * 31 * kDay + kHour + part.count - 1) / part.count;
-  }
-  return std::nullopt;
+  if (size.unit == Unit::kFixed || part.unit != Unit::kFixed || !IsClockStep(part.count)) return std::nullopt;
+  // A window of days that begins at every hour ends at the same hour; of months, or at parts of an hour, none does.
+  if (hopping && (size.unit == Unit::kMonths || part.count < kHour)) return std::nullopt;
+  const int64_t days = size.unit == Unit::kMonths ? size.count * 31 : size.count;
+  return (days * kDay + kHour + part.count - 1) / part.count;
 }
 
 bool LongerThan(const Length& a, const Length& b) {
@@ -85,16 +92,18 @@ bool LongerThan(const Length& a, const Length& b) {
   return micros(a) > micros(b);
 }
 
-void CheckParts(const std::string& field, const Length& size, const Length& part, ProblemList* problems) {
+void CheckParts(const std::string& field, const Length& size, const Length& part, bool hopping, ProblemList* problems) {
   if (LongerThan(part, size)) {
     problems->Add(field, "is longer than the window");
     return;
   }
-  const std::optional<int64_t> parts = PartsOf(size, part);
+  const std::optional<int64_t> parts = PartsOf(size, part, hopping);
   if (!parts.has_value()) {
     problems->Add(field,
-                  "does not divide the calendar of the size: days go into weeks and months, and lengths that "
-                  "divide 24h go into days");
+                  hopping ? "does not divide the calendar of the size: days go into weeks, months and 1d into months, "
+                            "and hours that divide 24h into days"
+                          : "does not divide the size: days go into weeks, months and 1d into months, and seconds "
+                            "that divide 1h or hours that divide 24h into days and months");
   } else if (*parts > kMaxPanesAWindow) {
     problems->Add(field, absl::StrCat("a window would be made of ", *parts, " panes; at most ", kMaxPanesAWindow,
                                       " are allowed"));
@@ -141,7 +150,7 @@ void ValidateWindow(const v1::Window& window, ProblemList* problems) {
   const bool hopping = window.type() == "hopping";
   const std::string field = hopping ? "spec.window.slide" : "spec.window.step";
   const std::optional<Length> part = ParseLength(field, hopping ? window.slide() : window.step(), problems);
-  if (size.has_value() && part.has_value()) CheckParts(field, *size, *part, problems);
+  if (size.has_value() && part.has_value()) CheckParts(field, *size, *part, hopping, problems);
 }
 
 }  // namespace naru::catalog

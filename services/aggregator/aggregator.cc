@@ -61,7 +61,9 @@ struct Aggregator::State {
         plans(view),
         finality(d.log, view, d.clock),
         loop(d.log, view, plans, finality, d.clock, LoopOptions(o, d.log.local_store() != nullptr)),
-        service({view, plans, finality, d.catalog, [this] { loop.Hurry(); }, [this] { return Ready(); }}) {}
+        late_events(d.log, d.clock),
+        service({view, plans, finality, d.catalog, d.clock, late_events, [this] { loop.Hurry(); },
+                 [this] { return Ready(); }}) {}
 
   ~State() {
     if (!temporary_dir.empty()) {
@@ -92,6 +94,7 @@ struct Aggregator::State {
   PlanDirectory plans;
   Finality finality;
   ConsumeLoop loop;
+  LateEvents late_events;
   AggregatorService service;
   mutable Mutex mu;
   CondVar wake;
@@ -138,6 +141,7 @@ Aggregator::~Aggregator() {
 void Aggregator::RegisterWith(Server& server) {
   server.AddService(kServiceName, state_->service.service());
   server.RequireScope(absl::StrCat("/", kServiceName, "/*"), Scope::kRead);
+  server.RequireScope(absl::StrCat("/", kServiceName, "/ReplayLateEvents"), Scope::kAdmin);
   server.health().AddDependency("aggregator", [this] { return Health(); }, {kServiceName});
   server.OnStop([this] { Stop(); });
 }

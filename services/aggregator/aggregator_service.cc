@@ -3,7 +3,9 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -17,6 +19,7 @@
 #include "services/aggregator/query_pool.h"
 #include "services/aggregator/row_proto.h"
 #include "services/aggregator/watch_hub.h"
+#include "services/aggregator/window_explain.h"
 #include "services/aggregator/window_query.h"
 #include "services/aggregator/window_watch.h"
 
@@ -29,19 +32,14 @@ constexpr std::chrono::seconds kCatalogWait{2};
 // Clients take messages of 4 MiB unless told otherwise: a page is cut before.
 constexpr size_t kMaxResponseBytes = size_t{3} << 20;
 
-void SetTime(int64_t time_us, google::protobuf::Timestamp* proto) {
-  const int64_t seconds = time_us / 1'000'000 - (time_us % 1'000'000 < 0 ? 1 : 0);
-  proto->set_seconds(seconds);
-  proto->set_nanos(static_cast<int32_t>((time_us - seconds * 1'000'000) * 1000));
-}
-
 // How far the view must be before a query is answered: for each partition, offsets below this must be counted.
 using Targets = std::vector<int64_t>;
 
-absl::StatusOr<Targets> TargetsOf(const v1::QueryWindowsRequest& request, int partitions, Finality& finality) {
-  if (request.after().empty()) return finality.ReadLogEnds();
+absl::StatusOr<Targets> TargetsOf(const google::protobuf::RepeatedPtrField<v1::Position>& after, int partitions,
+                                  Finality& finality) {
+  if (after.empty()) return finality.ReadLogEnds();
   Targets targets(partitions, 0);
-  for (const v1::Position& position : request.after()) {
+  for (const v1::Position& position : after) {
     if (position.partition() < 0 || position.partition() >= partitions || position.offset() < 0) {
       return MakeError(absl::StatusCode::kInvalidArgument, "QUERY_INVALID",
                        absl::StrCat("after: partition ", position.partition(), " with offset ", position.offset(),
@@ -70,7 +68,22 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
                                          v1::QueryWindowsResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const std::chrono::system_clock::time_point deadline = context->deadline();
-    const absl::Status posted = pool.Post([=, this] { BeginQuery(request, response, deadline, reactor); });
+    const absl::Status posted = pool.Post([=, this] {
+      AnswerWhenReached(request->metric(), request->fast(), request->after(), deadline, reactor,
+                        [=, this] { return Answer(*request, response); });
+    });
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* ExplainWindow(grpc::CallbackServerContext* context, const v1::ExplainWindowRequest* request,
+                                          v1::ExplainWindowResponse* response) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const std::chrono::system_clock::time_point deadline = context->deadline();
+    const absl::Status posted = pool.Post([=, this] {
+      AnswerWhenReached(request->metric(), request->fast(), {}, deadline, reactor,
+                        [=, this] { return Explain(*request, response); });
+    });
     if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
     return reactor;
   }
@@ -93,13 +106,42 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
     return reactor;
   }
 
+  grpc::ServerUnaryReactor* ListLateEvents(grpc::CallbackServerContext* context,
+                                           const v1::ListLateEventsRequest* request,
+                                           v1::ListLateEventsResponse* response) override {
+    return Run(context, request->metric(), [=, this] { return deps.late_events.List(*request, response); });
+  }
+
+  grpc::ServerUnaryReactor* ReplayLateEvents(grpc::CallbackServerContext* context,
+                                             const v1::ReplayLateEventsRequest* request,
+                                             v1::ReplayLateEventsResponse* response) override {
+    return Run(context, request->metric(), [=, this] { return deps.late_events.Replay(*request, response); });
+  }
+
+  /// Does `work` on the pool if there is such a metric.
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const std::string& metric,
+                                std::function<absl::Status()> work) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const absl::Status posted = pool.Post([this, metric, reactor, work = std::move(work)] {
+      absl::Status status = CheckMetric(metric, /*may_wait=*/true);
+      if (status.ok()) status = work();
+      reactor->Finish(ToGrpcStatus(status, kDomain));
+    });
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    return reactor;
+  }
+
   absl::Status CheckMetric(const std::string& name, bool may_wait);
-  void BeginQuery(const v1::QueryWindowsRequest* request, v1::QueryWindowsResponse* response,
-                  std::chrono::system_clock::time_point deadline, grpc::ServerUnaryReactor* reactor);
+  /// Answers when everything that was in the log by now, or `after`, is counted; at once with `fast`.
+  void AnswerWhenReached(const std::string& metric, bool fast,
+                         const google::protobuf::RepeatedPtrField<v1::Position>& after,
+                         std::chrono::system_clock::time_point deadline, grpc::ServerUnaryReactor* reactor,
+                         std::function<absl::Status()> answer);
   absl::Status Answer(const v1::QueryWindowsRequest& request, v1::QueryWindowsResponse* response);
+  absl::Status Explain(const v1::ExplainWindowRequest& request, v1::ExplainWindowResponse* response);
   absl::Status Behind(const std::string& metric, const Targets& targets) const;
   void FillStatus(v1::ListMetricStatusResponse* response);
-  void FillMetric(const MetricPlan& plan, const std::vector<int64_t>& ends, v1::MetricStatus* status);
+  void FillMetric(const MetricPlan& plan, v1::MetricStatus* status);
 
   ServiceDependencies deps;
   QueryPool pool;
@@ -123,16 +165,17 @@ absl::Status AggregatorService::State::CheckMetric(const std::string& name, bool
   return MakeError(absl::StatusCode::kFailedPrecondition, "METRIC_FAILED", failure.message());
 }
 
-void AggregatorService::State::BeginQuery(const v1::QueryWindowsRequest* request, v1::QueryWindowsResponse* response,
-                                          std::chrono::system_clock::time_point deadline,
-                                          grpc::ServerUnaryReactor* reactor) {
+void AggregatorService::State::AnswerWhenReached(const std::string& metric, bool fast,
+                                                 const google::protobuf::RepeatedPtrField<v1::Position>& after,
+                                                 std::chrono::system_clock::time_point deadline,
+                                                 grpc::ServerUnaryReactor* reactor,
+                                                 std::function<absl::Status()> answer) {
   const auto finish = [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status, kDomain)); };
-  absl::Status status = CheckMetric(request->metric(), /*may_wait=*/true);
+  absl::Status status = CheckMetric(metric, /*may_wait=*/true);
   if (!status.ok()) return finish(status);
-  if (request->fast()) return finish(Answer(*request, response));
-  absl::StatusOr<Targets> targets = TargetsOf(*request, deps.view.partitions(), deps.finality);
+  if (fast) return finish(answer());
+  absl::StatusOr<Targets> targets = TargetsOf(after, deps.view.partitions(), deps.finality);
   if (!targets.ok()) return finish(targets.status());
-  const std::string metric = request->metric();
   const auto reached = [this, metric, targets = *targets] {
     const std::shared_ptr<const MetricPlan> plan = deps.plans.Answering(metric);
     if (plan == nullptr) return !deps.plans.Failure(metric).ok();
@@ -146,8 +189,8 @@ void AggregatorService::State::BeginQuery(const v1::QueryWindowsRequest* request
   }
   deps.hurry();
   status = pool.WaitThen(reached, std::max(wait, std::chrono::microseconds(0)),
-                         [this, finish, request, response, metric, targets = *targets](bool reached_them) {
-                           finish(reached_them ? Answer(*request, response) : Behind(metric, targets));
+                         [this, finish, answer = std::move(answer), metric, targets = *targets](bool reached_them) {
+                           finish(reached_them ? answer() : Behind(metric, targets));
                          });
   if (!status.ok()) finish(status);
 }
@@ -191,23 +234,32 @@ absl::Status AggregatorService::State::Answer(const v1::QueryWindowsRequest& req
   }
   if (response->next_page_token().empty()) response->set_next_page_token(page.next_token);
   response->set_metric_version(plan->version);
-  std::optional<int64_t> valid_from;
-  for (int p = 0; p < deps.view.partitions(); ++p) {
-    const std::optional<Progress> progress = deps.view.GetProgress(id, p);
-    if (!progress.has_value() || !progress->valid_from_us.has_value()) continue;
-    valid_from = std::max(valid_from.value_or(kNever), *progress->valid_from_us);
+  const std::optional<int64_t> valid_from = source.ValidFrom();
+  if (valid_from.has_value()) TimeToProto(*valid_from, response->mutable_valid_from_time());
+  return absl::OkStatus();
+}
+
+absl::Status AggregatorService::State::Explain(const v1::ExplainWindowRequest& request,
+                                               v1::ExplainWindowResponse* response) {
+  const std::shared_ptr<const MetricPlan> plan = deps.plans.Answering(request.metric());
+  if (plan == nullptr) {
+    NARU_RETURN_IF_ERROR(deps.plans.Failure(request.metric()));
+    return MakeError(absl::StatusCode::kUnavailable, "METRIC_STARTING",
+                     absl::StrCat("metric ", request.metric(), " is about to be counted; ask again"));
   }
-  if (valid_from.has_value()) SetTime(*valid_from, response->mutable_valid_from_time());
+  NARU_RETURN_IF_ERROR(aggregator::ExplainWindow(request, plan, deps.view, deps.finality, deps.clock, response));
+  const bool failed = !deps.plans.Failure(request.metric()).ok();
+  const MetricId newest{plan->name, deps.plans.NewestVersion(request.metric())};
+  response->set_state(failed ? "FAILED" : deps.view.Joined(newest) ? "RUNNING" : "REBUILDING");
   return absl::OkStatus();
 }
 
 void AggregatorService::State::FillStatus(v1::ListMetricStatusResponse* response) {
-  const std::vector<int64_t> ends = deps.finality.LogEnds();
   std::map<std::string, v1::MetricStatus> by_name;
   const std::shared_ptr<const PlanSet> plans = deps.plans.current();
   for (const auto& plan : plans->plans) {
     v1::MetricStatus& status = by_name[plan->name];
-    if (status.version() < plan->version) FillMetric(*plan, ends, &status);
+    if (status.version() < plan->version) FillMetric(*plan, &status);
   }
   for (const auto& [name, failure] : deps.plans.Failures()) {
     v1::MetricStatus& status = by_name[name];
@@ -219,29 +271,36 @@ void AggregatorService::State::FillStatus(v1::ListMetricStatusResponse* response
   for (auto& [name, status] : by_name) *response->add_metrics() = std::move(status);
 }
 
-void AggregatorService::State::FillMetric(const MetricPlan& plan, const std::vector<int64_t>& ends,
-                                          v1::MetricStatus* status) {
+void AggregatorService::State::FillMetric(const MetricPlan& plan, v1::MetricStatus* status) {
   const MetricId id{plan.name, plan.version};
   status->Clear();
   status->set_metric(plan.name);
   status->set_version(plan.version);
   status->set_state(deps.view.Joined(id) ? "RUNNING" : "REBUILDING");
-  int64_t watermark_us = kForever, lag = 0;
+  const std::shared_ptr<const MetricPlan> answering = deps.plans.Answering(plan.name);
+  if (answering != nullptr && deps.view.Joined({answering->name, answering->version}))
+    status->set_answering_version(answering->version);
+  int64_t watermark_us = kForever, lag = 0, all = 0;
   EventCounts counts;
-  for (int p = 0; p < deps.view.partitions(); ++p) {
-    const std::optional<Progress> progress = deps.view.GetProgress(id, p);
-    if (p < static_cast<int>(ends.size()))
-      lag += std::max<int64_t>(0, ends[p] - (progress.has_value() ? progress->next_offset : 0));
-    if (!progress.has_value()) continue;
-    const int64_t watermark = LiveWatermark(progress->timelines, plan.out_of_orderness_us);
+  for (const PartitionStanding& partition : deps.finality.Partitions(plan)) {
+    const int64_t next =
+        std::max(partition.start_offset, partition.progress.has_value() ? partition.progress->next_offset : 0);
+    lag += std::max<int64_t>(0, partition.end_offset - next);
+    all += partition.end_offset - partition.start_offset;
+    if (!partition.progress.has_value()) continue;
+    const Progress& progress = *partition.progress;
+    const int64_t watermark = LiveWatermark(progress.timelines, plan.out_of_orderness_us);
     if (watermark != kNever) watermark_us = std::min(watermark_us, watermark);
-    counts.matched += progress->counts.matched;
-    counts.not_matched += progress->counts.not_matched;
-    counts.failed_expressions += progress->counts.failed_expressions;
-    counts.late += progress->counts.late;
+    counts.matched += progress.counts.matched;
+    counts.not_matched += progress.counts.not_matched;
+    counts.failed_expressions += progress.counts.failed_expressions;
+    counts.late += progress.counts.late;
   }
+  status->set_progress_percent(all == 0 ? 100 : 100 * static_cast<double>(all - lag) / static_cast<double>(all));
+  const std::optional<int64_t> valid_from_us = ViewRowSource(deps.view, id).ValidFrom();
+  if (valid_from_us.has_value()) TimeToProto(*valid_from_us, status->mutable_valid_from_time());
   status->set_lag(lag);
-  if (watermark_us != kForever) SetTime(watermark_us, status->mutable_watermark_time());
+  if (watermark_us != kForever) TimeToProto(watermark_us, status->mutable_watermark_time());
   int64_t groups, bytes;
   deps.view.Measure(id, &groups, &bytes);
   status->set_group_count(groups);

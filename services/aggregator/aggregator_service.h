@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "services/aggregator/finality.h"
+#include "services/aggregator/late_events.h"
 #include "services/aggregator/plan_directory.h"
 #include "services/aggregator/serving_view.h"
 
@@ -23,6 +24,8 @@ struct ServiceDependencies {
   PlanDirectory& plans;
   Finality& finality;
   catalog::Catalog& catalog;
+  const Clock& clock;
+  LateEvents& late_events;
   std::function<void()> hurry;          ///< asks for a commit soon
   std::function<absl::Status()> ready;  ///< OK once the view follows the log
 };

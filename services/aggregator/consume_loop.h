@@ -112,6 +112,7 @@ class ConsumeLoop {
   static bool AnythingToCommit(const Session& session);
   absl::Status Maintain(Session* session);
   absl::Status ExpirePanes(SourcePartition* partition);
+  std::vector<int64_t> FindExpired(SourcePartition* partition, const MetricState& state);
   absl::Status RemoveObsolete(SourcePartition* partition);
   void EvictPanes(Session* session);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }

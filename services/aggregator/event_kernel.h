@@ -16,6 +16,7 @@
 #include "common/cel/cel.h"
 #include "common/event/event_view.h"
 #include "common/event_log/event_log.h"
+#include "services/aggregator/late_events.h"
 #include "services/aggregator/metric_state.h"
 #include "services/aggregator/replay_filter.h"
 #include "services/aggregator/type_ids.h"
@@ -25,7 +26,7 @@ namespace naru::aggregator {
 /// An event that came later than a metric allows.
 struct LateEvent {
   std::string metric;
-  std::string bytes;
+  std::string bytes;  ///< as EncodeLateEvent made them
   int64_t received_us = 0;
 };
 
@@ -52,16 +53,22 @@ class EventKernel {
     MetricState* state;
     MetricState::Match match;
     const cel::Activation* activation;
+    const EventIdentity* event;
     int64_t received_us;
     uint32_t key_begin;
     uint32_t key_size;
   };
   absl::Status Take(const event_log::FetchedRecord& record, absl::Span<MetricState* const> metrics,
                     ReplayFilter* replays, std::vector<LateEvent>* late);
+  absl::Status TakeReplay(const event_log::FetchedRecord& record, absl::Span<MetricState* const> metrics);
+  uint32_t TypeIdOf(absl::string_view type, absl::Span<MetricState* const> metrics);
+  void AddPending(MetricState* state, const MetricState::Match& match, size_t slot, int64_t received_us);
   void Flush();
 
   std::shared_ptr<const PlanSet> plans_;
   std::vector<std::unique_ptr<cel::Activation>> ring_;
+  std::array<EventIdentity, kRing> events_;  // those that the ring holds
+  std::array<LateReplay, kRing> replayed_;   // their bytes, of those that are counted after all
   size_t in_ring_ = 0;
   TypeIds types_;
   std::vector<Pending> pending_;

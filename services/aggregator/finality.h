@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "common/clock/clock.h"
@@ -13,6 +14,15 @@
 
 namespace naru::aggregator {
 
+/// What the frontier of one partition is made of.
+struct PartitionStanding {
+  std::optional<Progress> progress;  ///< absent: the metric is not counted there yet
+  int64_t start_offset = 0;          ///< of the log
+  int64_t end_offset = 0;
+  bool caught_up = false;
+  int64_t frontier_us = kNever;
+};
+
 /// Compares what the view has seen with the end of the log (asked at most once a second). Thread-safe.
 class Finality {
  public:
@@ -21,6 +31,8 @@ class Finality {
   /// Windows that end at or before this are final: the least frontier of all partitions (see PartitionFrontier); kNever
   /// while a partition is not known.
   int64_t Frontier(const MetricPlan& plan);
+  /// The partitions one by one.
+  std::vector<PartitionStanding> Partitions(const MetricPlan& plan);
   /// The greatest frontier that a reader may have been shown until `until_us` (by the wall clock), as far as the view
   /// tells: as if everything received by then had been counted.
   int64_t FrontierShownUntil(const MetricPlan& plan, int64_t until_us);
@@ -35,6 +47,7 @@ class Finality {
   const Clock& clock_;
   Mutex mu_;
   std::vector<int64_t> ends_ ABSL_GUARDED_BY(mu_);
+  std::vector<int64_t> starts_ ABSL_GUARDED_BY(mu_);
   int64_t read_at_us_ ABSL_GUARDED_BY(mu_) = INT64_MIN;
 };
 

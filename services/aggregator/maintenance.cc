@@ -1,5 +1,6 @@
 // The part of the loop that gives space back: windows past their retention, metrics that are gone, panes not in use.
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -25,17 +26,46 @@ absl::Status ConsumeLoop::Maintain(Session* session) {
   return absl::OkStatus();
 }
 
+// A window is kept from its last change on, in whichever pane and partition that was, and never removed before it is
+// over: so a pane is kept as long as any window that it is part of.
+std::vector<int64_t> ConsumeLoop::FindExpired(SourcePartition* partition, const MetricState& state) {
+  const int64_t now_us = clock_.NowMicros(), retention_us = state.plan().retention_us;
+  const int64_t applied = view_.AppliedOffset(partition->partition());
+  const WindowGrid& grid = state.plan().grid;
+  std::vector<int64_t> old;
+  std::set<int64_t> young;  // panes with a change within the retention
+  state.panes.ForEachRecord([&](int64_t start_us, const PaneRecord& record) {
+    if (now_us - record.last_change_us <= retention_us) {
+      young.insert(start_us);
+      return;
+    }
+    const Pane* pane = state.panes.FindLoaded(start_us);
+    const bool stored = pane == nullptr || (!pane->dirty && pane->committed_offset < applied);
+    if (stored) old.push_back(start_us);
+  });
+  if (old.empty()) return old;
+  for (int p = 0; p < view_.partitions(); ++p) {
+    if (p == partition->partition()) continue;
+    for (const ViewPane& pane : view_.ListPanes(state.id(), p, kNever, kForever)) {
+      if (now_us - pane.record.last_change_us <= retention_us) young.insert(pane.start_us);
+    }
+  }
+  std::vector<TimeSpan> windows;
+  old.erase(std::remove_if(old.begin(), old.end(),
+                           [&](int64_t start_us) {
+                             windows.clear();
+                             grid.AppendWindowsOf(start_us, &windows);
+                             const int64_t end_us = windows.front().end_us;
+                             const auto next = young.lower_bound(windows.back().start_us);
+                             return end_us > now_us || (next != young.end() && *next < end_us);
+                           }),
+            old.end());
+  return old;
+}
+
 absl::Status ConsumeLoop::ExpirePanes(SourcePartition* partition) {
-  const int64_t now_us = clock_.NowMicros();
   for (const auto& [id, state] : partition->states()) {
-    std::vector<int64_t> expired;
-    state->panes.ForEachRecord([&, &state = state](int64_t start_us, const PaneRecord& record) {
-      const Pane* pane = state->panes.FindLoaded(start_us);
-      const bool stored =
-          pane == nullptr || (!pane->dirty && pane->committed_offset < view_.AppliedOffset(partition->partition()));
-      if (stored && now_us - record.last_change_us > state->plan().retention_us) expired.push_back(start_us);
-    });
-    for (const int64_t start_us : expired) {
+    for (const int64_t start_us : FindExpired(partition, *state)) {
       if (partition->tombstones.size() >= kMaxTombstones) return absl::OkStatus();
       NARU_ASSIGN_OR_RETURN(std::vector<std::string> keys,
                             view_.ListRowKeys(id, partition->partition(), start_us, kMaxPaneRows));

@@ -1,11 +1,15 @@
 #include "services/aggregator/measure.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <new>
 #include <utility>
 
 #include "services/aggregator/distinct_sketch.h"
+#include "services/aggregator/event_pick.h"
+#include "services/aggregator/number_states.h"
+#include "services/aggregator/percentile_sketch.h"
 #include "services/aggregator/sketch_bytes.h"
 #include "services/aggregator/top_k_sketch.h"
 
@@ -15,104 +19,74 @@
 namespace naru::aggregator {
 namespace {
 
-// A number as an exact integer where it is one.
-struct Exact {
-  bool is_integer = false;
-  int64_t integer = 0;
-  double number = 0;
-};
+constexpr uint8_t kHistogramVersion = 1;
 
-bool ToExact(const cel::Value& value, Exact* exact) {
-  if (value.kind() == cel::Kind::kInt) {
-    *exact = {true, value.int_value(), 0};
-    return true;
-  }
-  if (value.kind() != cel::Kind::kDouble || !std::isfinite(value.double_value())) return false;
-  const double number = value.double_value();
-  constexpr double kLimit = 9007199254740992.0;  // 2^53: beyond, doubles are not every integer
-  if (number >= -kLimit && number <= kLimit && number == std::trunc(number)) {
-    *exact = {true, static_cast<int64_t>(number), 0};
-  } else {
-    *exact = {false, 0, number};
-  }
-  return true;
-}
-
-// The sum of integers exactly (96 bits, so whether it overflows does not depend on the order) and of other numbers with
-// Neumaier's compensation.
-struct SumState {
-  int64_t low = 0;
-  double sum = 0;
-  double compensation = 0;
-  int64_t count = 0;
-  int32_t high = 0;  // times 2^64
-  bool has_doubles = false;
-
-  void AddInteger(int64_t value) {
-    if (__builtin_add_overflow(low, value, &low)) high += value > 0 ? 1 : -1;
-  }
-  void AddDouble(double value) {
-    const double total = sum + value;
-    compensation += std::fabs(sum) >= std::fabs(value) ? (sum - total) + value : (value - total) + sum;
-    sum = total;
-    has_doubles = true;
-  }
-  void Merge(const SumState& other) {
-    AddInteger(other.low);
-    high += other.high;
-    if (other.has_doubles) {
-      AddDouble(other.sum);
-      compensation += other.compensation;
-    }
-    count += other.count;
-  }
-  double Total() const {
-    return std::ldexp(static_cast<double>(high), 64) + static_cast<double>(low) + (sum + compensation);
-  }
-};
-
-struct ExtremeState {
-  enum Tag : uint8_t { kNone, kInteger, kDouble };
-  union {
-    int64_t integer = 0;
-    double number;
-  };
-  Tag tag = kNone;
-
-  cel::Value ToCel() const { return tag == kInteger ? cel::Value::Int(integer) : cel::Value::Double(number); }
-  void Take(const Exact& value, bool maximum) {
-    if (tag != kNone) {
-      const cel::Value candidate = value.is_integer ? cel::Value::Int(value.integer) : cel::Value::Double(value.number);
-      if (cel::Compare(candidate, ToCel()) != (maximum ? cel::Order::kGreater : cel::Order::kLess)) return;
-    }
-    tag = value.is_integer ? kInteger : kDouble;
-    if (value.is_integer) {
-      integer = value.integer;
-    } else {
-      number = value.number;
-    }
-  }
-  Exact ToExactValue() const { return {tag == kInteger, tag == kInteger ? integer : 0, tag == kDouble ? number : 0}; }
-};
-
-size_t StateSize(MeasureKind kind) {
-  switch (kind) {
-    case MeasureKind::kCount:
-      return 8;
-    case MeasureKind::kSum:
-    case MeasureKind::kAvg:
-      return sizeof(SumState);
-    case MeasureKind::kMin:
-    case MeasureKind::kMax:
-      return sizeof(ExtremeState);
-    case MeasureKind::kCountDistinct:
-    case MeasureKind::kTopK:
-      return sizeof(void*);
-  }
-  return 8;
-}
+constexpr struct {
+  absl::string_view name;
+  MeasureKind kind;
+} kKinds[] = {{"count", MeasureKind::kCount},
+              {"sum", MeasureKind::kSum},
+              {"min", MeasureKind::kMin},
+              {"max", MeasureKind::kMax},
+              {"avg", MeasureKind::kAvg},
+              {"variance", MeasureKind::kVariance},
+              {"stddev", MeasureKind::kStddev},
+              {"first", MeasureKind::kFirst},
+              {"last", MeasureKind::kLast},
+              {"count_distinct", MeasureKind::kCountDistinct},
+              {"percentile", MeasureKind::kPercentile},
+              {"top_k", MeasureKind::kTopK},
+              {"ratio", MeasureKind::kRatio},
+              {"histogram", MeasureKind::kHistogram}};
 
 size_t TopKCapacity(int k) { return std::max(1000, k * 10); }
+
+EventPick::Which WhichOf(MeasureKind kind) {
+  return kind == MeasureKind::kFirst ? EventPick::Which::kFirst : EventPick::Which::kLast;
+}
+
+// Calls fn(T*) with a pointer of the type that a measure keeps in the cell, for what is done to all of them alike.
+template <typename Fn>
+void WithType(MeasureKind kind, Fn&& fn) {
+  switch (kind) {
+    case MeasureKind::kCount:
+      return fn(static_cast<int64_t*>(nullptr));
+    case MeasureKind::kSum:
+    case MeasureKind::kAvg:
+      return fn(static_cast<SumState*>(nullptr));
+    case MeasureKind::kMin:
+    case MeasureKind::kMax:
+      return fn(static_cast<ExtremeState*>(nullptr));
+    case MeasureKind::kVariance:
+    case MeasureKind::kStddev:
+      return fn(static_cast<MomentsState*>(nullptr));
+    case MeasureKind::kFirst:
+    case MeasureKind::kLast:
+      return fn(static_cast<EventPick**>(nullptr));
+    case MeasureKind::kCountDistinct:
+      return fn(static_cast<DistinctSketch**>(nullptr));
+    case MeasureKind::kPercentile:
+      return fn(static_cast<PercentileSketch**>(nullptr));
+    case MeasureKind::kTopK:
+      return fn(static_cast<TopKSketch**>(nullptr));
+    case MeasureKind::kHistogram:
+    case MeasureKind::kRatio:
+      return;
+  }
+}
+
+bool IsOnHeap(MeasureKind kind) {
+  bool on_heap = false;
+  WithType(kind, [&on_heap](auto* type) { on_heap = std::is_pointer_v<std::remove_pointer_t<decltype(type)>>; });
+  return on_heap;
+}
+
+size_t StateSize(const MeasureShape& shape) {
+  if (shape.kind == MeasureKind::kHistogram) return (shape.bounds.size() + 1) * sizeof(int64_t);
+  size_t size = 0;
+  WithType(shape.kind, [&size](auto* type) { size = sizeof(*type); });
+  return size;
+}
 
 template <typename T>
 T& At(char* cell, uint32_t offset) {
@@ -123,10 +97,12 @@ const T& At(const char* cell, uint32_t offset) {
   return *reinterpret_cast<const T*>(cell + offset);
 }
 
-DistinctSketch& Distinct(char* cell, uint32_t offset) {
-  DistinctSketch*& sketch = At<DistinctSketch*>(cell, offset);
-  if (sketch == nullptr) sketch = new DistinctSketch;
-  return *sketch;
+// A state on the heap, made when it is first needed.
+template <typename T>
+T& Made(char* cell, uint32_t offset) {
+  T*& state = At<T*>(cell, offset);
+  if (state == nullptr) state = new T;
+  return *state;
 }
 
 TopKSketch& TopK(char* cell, uint32_t offset, int k) {
@@ -135,81 +111,43 @@ TopKSketch& TopK(char* cell, uint32_t offset, int k) {
   return *sketch;
 }
 
-bool UpdateSketch(const MeasureShape& shape, char* cell, uint32_t offset, const cel::Value& value) {
+bool UpdateKeys(const MeasureShape& shape, char* cell, uint32_t offset, const cel::Value& value) {
   thread_local std::string key;
   key.clear();
   if (!AppendGroupValue(value, &key)) {
     // Long texts are still different values: their hash stands for them.
     if (!value.is_string() || shape.kind != MeasureKind::kCountDistinct) return false;
-    Distinct(cell, offset).Add(XXH3_64bits_withSeed(value.string_value().data(), value.string_value().size(), 1));
+    Made<DistinctSketch>(cell, offset)
+        .Add(XXH3_64bits_withSeed(value.string_value().data(), value.string_value().size(), 1));
     return true;
   }
   if (shape.kind == MeasureKind::kCountDistinct) {
-    Distinct(cell, offset).Add(XXH3_64bits(key.data(), key.size()));
+    Made<DistinctSketch>(cell, offset).Add(XXH3_64bits(key.data(), key.size()));
   } else {
     TopK(cell, offset, shape.k).Add(key);
   }
   return true;
 }
 
-void EncodeSum(const SumState& state, std::string* out) {
-  out->push_back(state.has_doubles ? 1 : 0);
-  PutVarint(state.count, out);
-  PutSigned(state.low, out);
-  PutSigned(state.high, out);
-  if (!state.has_doubles) return;
-  PutDouble(state.sum, out);
-  PutDouble(state.compensation, out);
+void CountIn(const std::vector<double>& bounds, double value, int64_t* counts) {
+  ++counts[std::lower_bound(bounds.begin(), bounds.end(), value) - bounds.begin()];
 }
 
-bool DecodeSum(absl::string_view* in, SumState* state) {
-  uint8_t flags;
-  uint64_t count;
-  int64_t high;
-  if (!GetByte(in, &flags) || flags > 1 || !GetVarint(in, &count) || !GetSigned(in, &state->low) ||
-      !GetSigned(in, &high))
-    return false;
-  if (high > std::numeric_limits<int32_t>::max() / 2 || high < std::numeric_limits<int32_t>::min() / 2) return false;
-  if (count > INT64_MAX / 2) return false;
-  state->count = static_cast<int64_t>(count);
-  state->high = static_cast<int32_t>(high);
-  state->has_doubles = flags != 0;
-  return !state->has_doubles || (GetDouble(in, &state->sum) && GetDouble(in, &state->compensation));
+void EncodeHistogram(const int64_t* counts, size_t size, std::string* out) {
+  out->push_back(static_cast<char>(kHistogramVersion));
+  PutVarint(size, out);
+  for (size_t i = 0; i < size; ++i) PutVarint(counts[i], out);
 }
 
-void EncodeExtreme(const ExtremeState& state, std::string* out) {
-  out->push_back(static_cast<char>(state.tag));
-  if (state.tag == ExtremeState::kInteger) PutSigned(state.integer, out);
-  if (state.tag == ExtremeState::kDouble) PutDouble(state.number, out);
-}
-
-bool MergeEncodedExtreme(absl::string_view* in, bool maximum, ExtremeState* state) {
-  uint8_t tag;
-  Exact value;
-  if (!GetByte(in, &tag) || tag > ExtremeState::kDouble) return false;
-  if (tag == ExtremeState::kNone) return true;
-  value.is_integer = tag == ExtremeState::kInteger;
-  if (value.is_integer ? !GetSigned(in, &value.integer) : !GetDouble(in, &value.number)) return false;
-  state->Take(value, maximum);
-  return true;
-}
-
-void FinishSum(const SumState& state, bool average, MeasureResult* result) {
-  if (state.count == 0) return;
-  if (average || state.has_doubles) {
-    result->kind = MeasureResult::Kind::kNumber;
-    result->number = average ? state.Total() / static_cast<double>(state.count) : state.Total();
-    if (!std::isfinite(result->number)) {
-      result->kind = MeasureResult::Kind::kError;
-      result->error = "sum is out of the range of a double";
-    }
-  } else if (state.high != 0) {
-    result->kind = MeasureResult::Kind::kError;
-    result->error = "integer sum overflowed";
-  } else {
-    result->kind = MeasureResult::Kind::kInteger;
-    result->integer = state.low;
+bool MergeEncodedHistogram(absl::string_view* in, int64_t* counts, size_t size) {
+  uint8_t version;
+  uint64_t stored, count;
+  if (!GetByte(in, &version) || version != kHistogramVersion || !GetVarint(in, &stored) || stored != size) return false;
+  for (size_t i = 0; i < size; ++i) {
+    if (!GetVarint(in, &count) || count > INT64_MAX / 2) return false;
+    counts[i] += static_cast<int64_t>(count);
   }
+  return true;
 }
 
 void FinishTopK(const TopKSketch* sketch, int k, MeasureResult* result) {
@@ -225,16 +163,20 @@ void FinishTopK(const TopKSketch* sketch, int k, MeasureResult* result) {
   }
 }
 
+void FinishPercentile(const PercentileSketch* sketch, double percentile, MeasureResult* result) {
+  if (sketch == nullptr || sketch->count() == 0) return;
+  result->kind = MeasureResult::Kind::kNumber;
+  result->number = sketch->Percentile(percentile);
+  result->relative_error = sketch->exact() ? 0 : PercentileSketch::kRelativeError;
+}
+
+bool IsNumber(const MeasureResult& result) {
+  return result.kind == MeasureResult::Kind::kInteger || result.kind == MeasureResult::Kind::kNumber;
+}
+
 }  // namespace
 
 bool FindMeasureKind(absl::string_view agg, MeasureKind* kind) {
-  static constexpr struct {
-    absl::string_view name;
-    MeasureKind kind;
-  } kKinds[] = {{"count", MeasureKind::kCount}, {"sum", MeasureKind::kSum},
-                {"min", MeasureKind::kMin},     {"max", MeasureKind::kMax},
-                {"avg", MeasureKind::kAvg},     {"count_distinct", MeasureKind::kCountDistinct},
-                {"top_k", MeasureKind::kTopK}};
   for (const auto& known : kKinds) {
     if (known.name != agg) continue;
     *kind = known.kind;
@@ -243,65 +185,76 @@ bool FindMeasureKind(absl::string_view agg, MeasureKind* kind) {
   return false;
 }
 
-absl::string_view SupportedAggregations() { return "count, sum, min, max, avg, count_distinct, top_k"; }
+absl::string_view SupportedAggregations() {
+  static const std::string* const all = [] {
+    auto* text = new std::string;
+    for (const auto& known : kKinds) {
+      if (!text->empty()) text->append(", ");
+      text->append(known.name.data(), known.name.size());
+    }
+    return text;
+  }();
+  return *all;
+}
 
 double MeasureResult::SortValue() const {
   switch (kind) {
     case Kind::kInteger:
+    case Kind::kBool:
       return static_cast<double>(integer);
     case Kind::kNumber:
       return number;
     case Kind::kTop:
       return top.empty() ? 0 : static_cast<double>(top[0].count);
+    case Kind::kHistogram: {
+      double all = 0;
+      for (const int64_t count : counts) all += static_cast<double>(count);
+      return all;
+    }
     case Kind::kNull:
     case Kind::kError:
+    case Kind::kText:
       break;
   }
   return -std::numeric_limits<double>::infinity();
 }
 
+bool MeasureResult::Less(const MeasureResult& a, const MeasureResult& b) {
+  if (a.kind == Kind::kInteger && b.kind == Kind::kInteger) return a.integer < b.integer;
+  if (a.kind == Kind::kText || b.kind == Kind::kText) {
+    return a.kind == b.kind ? a.text < b.text : b.kind == Kind::kText;
+  }
+  return a.SortValue() < b.SortValue();
+}
+
 CellLayout::CellLayout(std::vector<MeasureShape> shapes) : shapes_(std::move(shapes)) {
   for (const MeasureShape& shape : shapes_) {
     offsets_.push_back(static_cast<uint32_t>(size_));
-    size_ += (StateSize(shape.kind) + 7) / 8 * 8;
-    has_sketches_ = has_sketches_ || shape.kind == MeasureKind::kCountDistinct || shape.kind == MeasureKind::kTopK;
+    size_ += (StateSize(shape) + 7) / 8 * 8;
+    has_sketches_ = has_sketches_ || IsOnHeap(shape.kind);
   }
 }
 
 void CellLayout::Init(char* cell) const {
   for (size_t i = 0; i < shapes_.size(); ++i) {
     char* state = cell + offsets_[i];
-    switch (shapes_[i].kind) {
-      case MeasureKind::kCount:
-        new (state) int64_t(0);
-        break;
-      case MeasureKind::kSum:
-      case MeasureKind::kAvg:
-        new (state) SumState;
-        break;
-      case MeasureKind::kMin:
-      case MeasureKind::kMax:
-        new (state) ExtremeState;
-        break;
-      case MeasureKind::kCountDistinct:
-        new (state) DistinctSketch*(nullptr);
-        break;
-      case MeasureKind::kTopK:
-        new (state) TopKSketch*(nullptr);
-        break;
-    }
+    if (shapes_[i].kind == MeasureKind::kHistogram)
+      std::fill_n(reinterpret_cast<int64_t*>(state), shapes_[i].bounds.size() + 1, 0);
+    WithType(shapes_[i].kind, [state](auto* type) { new (state) std::remove_pointer_t<decltype(type)>(); });
   }
 }
 
 void CellLayout::Destroy(char* cell) const {
   if (!has_sketches_) return;
   for (size_t i = 0; i < shapes_.size(); ++i) {
-    if (shapes_[i].kind == MeasureKind::kCountDistinct) delete At<DistinctSketch*>(cell, offsets_[i]);
-    if (shapes_[i].kind == MeasureKind::kTopK) delete At<TopKSketch*>(cell, offsets_[i]);
+    WithType(shapes_[i].kind, [state = cell + offsets_[i]](auto* type) {
+      using State = std::remove_pointer_t<decltype(type)>;
+      if constexpr (std::is_pointer_v<State>) delete *reinterpret_cast<State*>(state);
+    });
   }
 }
 
-bool CellLayout::Update(size_t i, char* cell, const cel::Value& value) const {
+bool CellLayout::Update(size_t i, char* cell, const cel::Value& value, const EventIdentity& event) const {
   const MeasureShape& shape = shapes_[i];
   if (shape.kind == MeasureKind::kCount) {
     Increment(i, cell);
@@ -309,29 +262,40 @@ bool CellLayout::Update(size_t i, char* cell, const cel::Value& value) const {
   }
   if (value.is_null()) return true;
   if (value.is_error()) return false;
-  if (shape.kind == MeasureKind::kCountDistinct || shape.kind == MeasureKind::kTopK) {
-    return UpdateSketch(shape, cell, offsets_[i], value);
-  }
+  const uint32_t offset = offsets_[i];
+  if (shape.kind == MeasureKind::kCountDistinct || shape.kind == MeasureKind::kTopK)
+    return UpdateKeys(shape, cell, offset, value);
+  if (shape.kind == MeasureKind::kFirst || shape.kind == MeasureKind::kLast)
+    return Made<EventPick>(cell, offset).Take(WhichOf(shape.kind), value, event);
   Exact exact;
   if (!ToExact(value, &exact)) return false;
-  if (shape.kind == MeasureKind::kMin || shape.kind == MeasureKind::kMax) {
-    At<ExtremeState>(cell, offsets_[i]).Take(exact, shape.kind == MeasureKind::kMax);
-    return true;
-  }
-  SumState& sum = At<SumState>(cell, offsets_[i]);
-  ++sum.count;
-  if (exact.is_integer) {
-    sum.AddInteger(exact.integer);
-  } else {
-    sum.AddDouble(exact.number);
+  switch (shape.kind) {
+    case MeasureKind::kMin:
+    case MeasureKind::kMax:
+      At<ExtremeState>(cell, offset).Take(exact, shape.kind == MeasureKind::kMax);
+      break;
+    case MeasureKind::kVariance:
+    case MeasureKind::kStddev:
+      At<MomentsState>(cell, offset).Add(exact.AsDouble());
+      break;
+    case MeasureKind::kPercentile:
+      Made<PercentileSketch>(cell, offset).Add(exact.AsDouble());
+      break;
+    case MeasureKind::kHistogram:
+      CountIn(shape.bounds, exact.AsDouble(), &At<int64_t>(cell, offset));
+      break;
+    default:
+      At<SumState>(cell, offset).Add(exact);
+      break;
   }
   return true;
 }
 
 void CellLayout::Merge(const char* from, char* to) const {
   for (size_t i = 0; i < shapes_.size(); ++i) {
+    const MeasureShape& shape = shapes_[i];
     const uint32_t offset = offsets_[i];
-    switch (shapes_[i].kind) {
+    switch (shape.kind) {
       case MeasureKind::kCount:
         At<int64_t>(to, offset) += At<int64_t>(from, offset);
         break;
@@ -340,17 +304,34 @@ void CellLayout::Merge(const char* from, char* to) const {
         At<SumState>(to, offset).Merge(At<SumState>(from, offset));
         break;
       case MeasureKind::kMin:
-      case MeasureKind::kMax: {
-        const ExtremeState& other = At<ExtremeState>(from, offset);
-        if (other.tag == ExtremeState::kNone) break;
-        At<ExtremeState>(to, offset).Take(other.ToExactValue(), shapes_[i].kind == MeasureKind::kMax);
+      case MeasureKind::kMax:
+        At<ExtremeState>(to, offset).Merge(At<ExtremeState>(from, offset), shape.kind == MeasureKind::kMax);
         break;
-      }
+      case MeasureKind::kVariance:
+      case MeasureKind::kStddev:
+        At<MomentsState>(to, offset).Merge(At<MomentsState>(from, offset));
+        break;
+      case MeasureKind::kFirst:
+      case MeasureKind::kLast:
+        if (const EventPick* other = At<EventPick*>(from, offset))
+          Made<EventPick>(to, offset).Merge(WhichOf(shape.kind), *other);
+        break;
       case MeasureKind::kCountDistinct:
-        if (const DistinctSketch* other = At<DistinctSketch*>(from, offset)) Distinct(to, offset).Merge(*other);
+        if (const DistinctSketch* other = At<DistinctSketch*>(from, offset))
+          Made<DistinctSketch>(to, offset).Merge(*other);
+        break;
+      case MeasureKind::kPercentile:
+        if (const PercentileSketch* other = At<PercentileSketch*>(from, offset))
+          Made<PercentileSketch>(to, offset).Merge(*other);
         break;
       case MeasureKind::kTopK:
-        if (const TopKSketch* other = At<TopKSketch*>(from, offset)) TopK(to, offset, shapes_[i].k).Merge(*other);
+        if (const TopKSketch* other = At<TopKSketch*>(from, offset)) TopK(to, offset, shape.k).Merge(*other);
+        break;
+      case MeasureKind::kHistogram:
+        for (size_t b = 0; b <= shape.bounds.size(); ++b)
+          (&At<int64_t>(to, offset))[b] += (&At<int64_t>(from, offset))[b];
+        break;
+      case MeasureKind::kRatio:
         break;
     }
   }
@@ -360,58 +341,69 @@ void CellLayout::Encode(const char* cell, std::string* out) const {
   std::string sketch;
   for (size_t i = 0; i < shapes_.size(); ++i) {
     const uint32_t offset = offsets_[i];
-    switch (shapes_[i].kind) {
-      case MeasureKind::kCount:
-        PutVarint(At<int64_t>(cell, offset), out);
-        break;
-      case MeasureKind::kSum:
-      case MeasureKind::kAvg:
-        EncodeSum(At<SumState>(cell, offset), out);
-        break;
-      case MeasureKind::kMin:
-      case MeasureKind::kMax:
-        EncodeExtreme(At<ExtremeState>(cell, offset), out);
-        break;
-      case MeasureKind::kCountDistinct:
-      case MeasureKind::kTopK:
-        sketch.clear();
-        if (shapes_[i].kind == MeasureKind::kCountDistinct) {
-          if (const DistinctSketch* state = At<DistinctSketch*>(cell, offset)) state->Encode(&sketch);
-        } else if (const TopKSketch* state = At<TopKSketch*>(cell, offset)) {
-          state->Encode(&sketch);
-        }
-        PutBytes(sketch, out);
-        break;
+    if (shapes_[i].kind == MeasureKind::kHistogram) {
+      EncodeHistogram(&At<int64_t>(cell, offset), shapes_[i].bounds.size() + 1, out);
+      continue;
     }
+    WithType(shapes_[i].kind, [&](auto* type) {
+      using State = std::remove_pointer_t<decltype(type)>;
+      const State& state = At<State>(cell, offset);
+      if constexpr (std::is_same_v<State, int64_t>) {
+        PutVarint(state, out);
+      } else if constexpr (std::is_pointer_v<State>) {
+        // Their length first; nothing where nothing was added.
+        sketch.clear();
+        if (state != nullptr) state->Encode(&sketch);
+        PutBytes(sketch, out);
+      } else {
+        state.Encode(out);
+      }
+    });
   }
 }
 
 bool CellLayout::MergeEncoded(absl::string_view* in, char* cell) const {
   for (size_t i = 0; i < shapes_.size(); ++i) {
+    const MeasureShape& shape = shapes_[i];
     const uint32_t offset = offsets_[i];
     uint64_t count;
-    SumState sum;
     absl::string_view sketch;
-    bool ok = true;
-    switch (shapes_[i].kind) {
+    bool ok = !IsOnHeap(shape.kind) || GetBytes(in, &sketch);
+    if (!ok) return false;
+    switch (shape.kind) {
       case MeasureKind::kCount:
         ok = GetVarint(in, &count) && count <= INT64_MAX / 2;
         if (ok) At<int64_t>(cell, offset) += static_cast<int64_t>(count);
         break;
       case MeasureKind::kSum:
       case MeasureKind::kAvg:
-        ok = DecodeSum(in, &sum);
-        if (ok) At<SumState>(cell, offset).Merge(sum);
+        ok = At<SumState>(cell, offset).MergeEncoded(in);
         break;
       case MeasureKind::kMin:
       case MeasureKind::kMax:
-        ok = MergeEncodedExtreme(in, shapes_[i].kind == MeasureKind::kMax, &At<ExtremeState>(cell, offset));
+        ok = At<ExtremeState>(cell, offset).MergeEncoded(in, shape.kind == MeasureKind::kMax);
+        break;
+      case MeasureKind::kVariance:
+      case MeasureKind::kStddev:
+        ok = At<MomentsState>(cell, offset).MergeEncoded(in);
+        break;
+      case MeasureKind::kHistogram:
+        ok = MergeEncodedHistogram(in, &At<int64_t>(cell, offset), shape.bounds.size() + 1);
+        break;
+      case MeasureKind::kFirst:
+      case MeasureKind::kLast:
+        ok = sketch.empty() || Made<EventPick>(cell, offset).MergeEncoded(WhichOf(shape.kind), sketch);
         break;
       case MeasureKind::kCountDistinct:
-        ok = GetBytes(in, &sketch) && (sketch.empty() || Distinct(cell, offset).MergeEncoded(sketch));
+        ok = sketch.empty() || Made<DistinctSketch>(cell, offset).MergeEncoded(sketch);
+        break;
+      case MeasureKind::kPercentile:
+        ok = sketch.empty() || Made<PercentileSketch>(cell, offset).MergeEncoded(sketch);
         break;
       case MeasureKind::kTopK:
-        ok = GetBytes(in, &sketch) && (sketch.empty() || TopK(cell, offset, shapes_[i].k).MergeEncoded(sketch));
+        ok = sketch.empty() || TopK(cell, offset, shape.k).MergeEncoded(sketch);
+        break;
+      case MeasureKind::kRatio:
         break;
     }
     if (!ok) return false;
@@ -419,28 +411,49 @@ bool CellLayout::MergeEncoded(absl::string_view* in, char* cell) const {
   return true;
 }
 
+void CellLayout::FinishRatio(const MeasureShape& shape, const char* cell, MeasureResult* result) const {
+  MeasureResult above, below;
+  Finish(static_cast<size_t>(shape.numerator), cell, &above);
+  Finish(static_cast<size_t>(shape.denominator), cell, &below);
+  for (MeasureResult* part : {&above, &below}) {
+    if (part->kind != MeasureResult::Kind::kError) continue;
+    *result = std::move(*part);
+    return;
+  }
+  if (!IsNumber(above) || !IsNumber(below) || below.SortValue() == 0) return;
+  result->kind = MeasureResult::Kind::kNumber;
+  result->number = above.SortValue() / below.SortValue();
+  result->relative_error = above.relative_error + below.relative_error;
+  if (std::isfinite(result->number)) return;
+  result->kind = MeasureResult::Kind::kError;
+  result->error = "ratio is out of the range of a double";
+}
+
 void CellLayout::Finish(size_t i, const char* cell, MeasureResult* result) const {
   *result = MeasureResult();
+  const MeasureShape& shape = shapes_[i];
   const uint32_t offset = offsets_[i];
-  switch (shapes_[i].kind) {
+  switch (shape.kind) {
     case MeasureKind::kCount:
       result->kind = MeasureResult::Kind::kInteger;
       result->integer = At<int64_t>(cell, offset);
       break;
     case MeasureKind::kSum:
     case MeasureKind::kAvg:
-      FinishSum(At<SumState>(cell, offset), shapes_[i].kind == MeasureKind::kAvg, result);
+      At<SumState>(cell, offset).Finish(shape.kind == MeasureKind::kAvg, result);
       break;
     case MeasureKind::kMin:
-    case MeasureKind::kMax: {
-      const ExtremeState& state = At<ExtremeState>(cell, offset);
-      if (state.tag == ExtremeState::kNone) break;
-      const bool integer = state.tag == ExtremeState::kInteger;
-      result->kind = integer ? MeasureResult::Kind::kInteger : MeasureResult::Kind::kNumber;
-      result->integer = integer ? state.integer : 0;
-      result->number = integer ? 0 : state.number;
+    case MeasureKind::kMax:
+      At<ExtremeState>(cell, offset).Finish(result);
       break;
-    }
+    case MeasureKind::kVariance:
+    case MeasureKind::kStddev:
+      At<MomentsState>(cell, offset).Finish(shape.kind == MeasureKind::kStddev, result);
+      break;
+    case MeasureKind::kFirst:
+    case MeasureKind::kLast:
+      if (const EventPick* state = At<EventPick*>(cell, offset)) state->Finish(result);
+      break;
     case MeasureKind::kCountDistinct: {
       const DistinctSketch* state = At<DistinctSketch*>(cell, offset);
       result->kind = MeasureResult::Kind::kInteger;
@@ -448,8 +461,18 @@ void CellLayout::Finish(size_t i, const char* cell, MeasureResult* result) const
       result->relative_error = state == nullptr || state->exact() ? 0 : DistinctSketch::kRelativeError;
       break;
     }
+    case MeasureKind::kPercentile:
+      FinishPercentile(At<PercentileSketch*>(cell, offset), shape.percentile, result);
+      break;
     case MeasureKind::kTopK:
-      FinishTopK(At<TopKSketch*>(cell, offset), shapes_[i].k, result);
+      FinishTopK(At<TopKSketch*>(cell, offset), shape.k, result);
+      break;
+    case MeasureKind::kHistogram:
+      result->kind = MeasureResult::Kind::kHistogram;
+      result->counts.assign(&At<int64_t>(cell, offset), &At<int64_t>(cell, offset) + shape.bounds.size() + 1);
+      break;
+    case MeasureKind::kRatio:
+      FinishRatio(shape, cell, result);
       break;
   }
 }
@@ -457,13 +480,13 @@ void CellLayout::Finish(size_t i, const char* cell, MeasureResult* result) const
 size_t CellLayout::HeapBytes(const char* cell) const {
   size_t bytes = 0;
   for (size_t i = 0; has_sketches_ && i < shapes_.size(); ++i) {
-    if (shapes_[i].kind == MeasureKind::kCountDistinct) {
-      const DistinctSketch* state = At<DistinctSketch*>(cell, offsets_[i]);
-      if (state != nullptr) bytes += sizeof(DistinctSketch) + state->HeapBytes();
-    } else if (shapes_[i].kind == MeasureKind::kTopK) {
-      const TopKSketch* state = At<TopKSketch*>(cell, offsets_[i]);
-      if (state != nullptr) bytes += sizeof(TopKSketch) + state->HeapBytes();
-    }
+    WithType(shapes_[i].kind, [&bytes, state = cell + offsets_[i]](auto* type) {
+      using State = std::remove_pointer_t<decltype(type)>;
+      if constexpr (std::is_pointer_v<State>) {
+        const State held = *reinterpret_cast<const State*>(state);
+        if (held != nullptr) bytes += sizeof(*held) + held->HeapBytes();
+      }
+    });
   }
   return bytes;
 }

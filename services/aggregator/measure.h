@@ -15,17 +15,36 @@
 namespace naru::aggregator {
 
 /// Numbers are part of stored states: never re-used.
-enum class MeasureKind : uint8_t { kCount = 1, kSum = 2, kMin = 3, kMax = 4, kAvg = 5, kCountDistinct = 6, kTopK = 7 };
+enum class MeasureKind : uint8_t {
+  kCount = 1,
+  kSum = 2,
+  kMin = 3,
+  kMax = 4,
+  kAvg = 5,
+  kCountDistinct = 6,
+  kTopK = 7,
+  kVariance = 8,
+  kStddev = 9,
+  kFirst = 10,
+  kLast = 11,
+  kPercentile = 12,
+  kHistogram = 13,
+  kRatio = 14,
+};
 
 /// Finds the kind of an `agg`; false if it is not one of SupportedAggregations().
 bool FindMeasureKind(absl::string_view agg, MeasureKind* kind);
-/// `count, sum, min, max, avg, count_distinct, top_k`.
+/// `count, sum, min, ...`.
 absl::string_view SupportedAggregations();
 
 /// Shape of one measure.
 struct MeasureShape {
   MeasureKind kind = MeasureKind::kCount;
-  int k = 0;  ///< kTopK
+  int k = 0;                   ///< kTopK
+  double percentile = 0;       ///< kPercentile: above 0, at most 100
+  std::vector<double> bounds;  ///< kHistogram: upper bounds, inclusive, ascending
+  int numerator = -1;          ///< kRatio: index of the measure above the line, itself no ratio
+  int denominator = -1;        ///< kRatio: below the line
   friend bool operator==(const MeasureShape&, const MeasureShape&) = default;
 };
 
@@ -38,15 +57,27 @@ struct TopEntry {
 
 /// What a measure says at the end.
 struct MeasureResult {
-  enum class Kind : uint8_t { kNull, kInteger, kNumber, kTop, kError } kind = Kind::kNull;
-  int64_t integer = 0;
+  enum class Kind : uint8_t { kNull, kInteger, kNumber, kTop, kError, kText, kBool, kHistogram } kind = Kind::kNull;
+  int64_t integer = 0;  ///< kInteger; kBool: 0 or 1
   double number = 0;
   std::vector<TopEntry> top;
+  std::string text;             ///< kText
+  std::vector<int64_t> counts;  ///< kHistogram: one for each bound, and what is above the last
   std::string error;
   double relative_error = 0;  ///< 0: exact
 
-  /// For ordering rows: null and errors first, then by value.
+  /// As a number, where it stands for one: the value, the largest count of a top_k, all that a histogram counted.
+  /// Otherwise below all numbers.
   double SortValue() const;
+  /// Orders rows: null and errors first, then bools and numbers by value, then texts.
+  static bool Less(const MeasureResult& a, const MeasureResult& b);
+};
+
+/// When an event happened and which one it is: what first and last go by. Borrows the event's bytes.
+struct EventIdentity {
+  int64_t time_us = 0;
+  absl::string_view source;
+  absl::string_view id;
 };
 
 /// Where the states of a metric's measures lie in a cell, and what can be done with them. A cell is `size()` bytes,
@@ -63,9 +94,9 @@ class CellLayout {
   /// Frees what the states hold on the heap.
   void Destroy(char* cell) const;
 
-  /// Counts an event whose expression gave `value` (ignored by count) in measure `i`. Null changes nothing. Returns
-  /// false, changing nothing, for values that the measure cannot take.
-  bool Update(size_t i, char* cell, const cel::Value& value) const;
+  /// Counts an event whose expression gave `value` (ignored by count) in measure `i`, which is no ratio. Null changes
+  /// nothing. Returns false, changing nothing, for values that the measure cannot take. `event` is for first and last.
+  bool Update(size_t i, char* cell, const cel::Value& value, const EventIdentity& event = {}) const;
   /// The same for count, which takes no value.
   void Increment(size_t i, char* cell) const { ++*reinterpret_cast<int64_t*>(cell + offsets_[i]); }
 
@@ -77,12 +108,17 @@ class CellLayout {
   /// a part of them).
   bool MergeEncoded(absl::string_view* in, char* cell) const;
 
+  /// What measure `i` says. variance and stddev are those of a sample (divided by n - 1, as SQL's var_samp), null below
+  /// two values; a ratio is null where its denominator is 0 or either part is null.
   void Finish(size_t i, const char* cell, MeasureResult* result) const;
   /// What the states hold beside the cell; grows with sketches only.
   size_t HeapBytes(const char* cell) const;
+  /// Whether any state may hold something beside the cell.
   bool has_sketches() const { return has_sketches_; }
 
  private:
+  void FinishRatio(const MeasureShape& shape, const char* cell, MeasureResult* result) const;
+
   std::vector<MeasureShape> shapes_;
   std::vector<uint32_t> offsets_;
   size_t size_ = 0;

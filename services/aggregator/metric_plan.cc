@@ -1,6 +1,8 @@
 #include "services/aggregator/metric_plan.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <set>
 #include <utility>
 
@@ -105,6 +107,9 @@ class Compiler {
   void Times(int64_t updated_us, MetricPlan* plan);
   void Dimensions(MetricPlan* plan);
   void Measures(MetricPlan* plan);
+  void MeasureExpression(const std::string& field, const catalog::v1::Measure& measure, MeasurePlan* compiled);
+  void MeasureSettings(const std::string& field, const catalog::v1::Measure& measure, MeasureShape* shape);
+  int RatioPart(const std::string& field, const std::string& name);
   absl::Status Finish(const std::string& name);
   std::vector<FieldViolation>* problems() { return &problems_; }
 
@@ -180,25 +185,81 @@ void Compiler::Measures(MetricPlan* plan) {
               absl::StrCat("`", measure.agg(), "` is not supported: must be one of ", SupportedAggregations()));
       continue;
     }
-    if (compiled.shape.kind == MeasureKind::kCount) {
-      if (!measure.expr().empty()) Problem(field + ".expr", "is not for count; use `filter`");
-    } else if (measure.expr().empty()) {
-      Problem(field + ".expr", absl::StrCat("is needed for ", measure.agg()));
-    } else {
-      compiled.expr = Expression(field + ".expr", measure.expr(), false);
-    }
-    compiled.filter = Filter(field + ".filter", measure.filter());
-    if (compiled.shape.kind == MeasureKind::kTopK) {
-      compiled.shape.k = measure.k() == 0 ? 10 : measure.k();
-      if (measure.k() < 0 || measure.k() > 1000)
-        Problem(field + ".k", absl::StrCat(measure.k(), " must be between 1 and 1000"));
-    } else if (measure.k() != 0) {
-      Problem(field + ".k", "is only for top_k");
-    }
+    MeasureExpression(field, measure, &compiled);
+    MeasureSettings(field, measure, &compiled.shape);
     shapes.push_back(compiled.shape);
     plan->measures.push_back(std::move(compiled));
   }
   plan->layout = CellLayout(std::move(shapes));
+}
+
+void Compiler::MeasureExpression(const std::string& field, const catalog::v1::Measure& measure, MeasurePlan* compiled) {
+  const MeasureKind kind = compiled->shape.kind;
+  if (kind == MeasureKind::kCount || kind == MeasureKind::kRatio) {
+    if (!measure.expr().empty()) {
+      Problem(field + ".expr",
+              absl::StrCat("is not for ", measure.agg(), kind == MeasureKind::kCount ? "; use `filter`" : ""));
+    }
+  } else if (measure.expr().empty()) {
+    Problem(field + ".expr", absl::StrCat("is needed for ", measure.agg()));
+  } else {
+    compiled->expr = Expression(field + ".expr", measure.expr(), false);
+  }
+  if (kind == MeasureKind::kRatio && !measure.filter().empty()) {
+    Problem(field + ".filter", "is not for ratio; its two measures may have one each");
+  } else {
+    compiled->filter = Filter(field + ".filter", measure.filter());
+  }
+}
+
+void Compiler::MeasureSettings(const std::string& field, const catalog::v1::Measure& measure, MeasureShape* shape) {
+  if (shape->kind == MeasureKind::kTopK) {
+    shape->k = measure.k() == 0 ? 10 : measure.k();
+    if (measure.k() < 0 || measure.k() > 1000)
+      Problem(field + ".k", absl::StrCat(measure.k(), " must be between 1 and 1000"));
+  } else if (measure.k() != 0) {
+    Problem(field + ".k", "is only for top_k");
+  }
+  shape->percentile = measure.percentile();
+  if (shape->kind == MeasureKind::kPercentile) {
+    if (!(measure.percentile() > 0 && measure.percentile() <= 100))
+      Problem(field + ".percentile", absl::StrCat(measure.percentile(), " must be above 0 and at most 100"));
+  } else if (measure.percentile() != 0) {
+    Problem(field + ".percentile", "is only for percentile");
+  }
+  shape->bounds.assign(measure.bounds().begin(), measure.bounds().end());
+  const auto finite = [](double bound) { return std::isfinite(bound); };
+  if (shape->kind == MeasureKind::kHistogram) {
+    const bool ascending =
+        std::adjacent_find(shape->bounds.begin(), shape->bounds.end(), std::greater_equal<>()) == shape->bounds.end();
+    if (shape->bounds.empty() || shape->bounds.size() > kMaxBounds || !ascending ||
+        !std::all_of(shape->bounds.begin(), shape->bounds.end(), finite)) {
+      Problem(field + ".bounds", absl::StrCat("must be 1 to ", kMaxBounds, " finite numbers in ascending order"));
+    }
+  } else if (!shape->bounds.empty()) {
+    Problem(field + ".bounds", "are only for histogram");
+  }
+  if (shape->kind == MeasureKind::kRatio) {
+    shape->numerator = RatioPart(field + ".numerator", measure.numerator());
+    shape->denominator = RatioPart(field + ".denominator", measure.denominator());
+  } else if (!measure.numerator().empty() || !measure.denominator().empty()) {
+    Problem(field + (measure.numerator().empty() ? ".denominator" : ".numerator"), "is only for ratio");
+  }
+}
+
+// Measures may be declared in any order, so the definition is asked, not what was compiled so far.
+int Compiler::RatioPart(const std::string& field, const std::string& name) {
+  for (int i = 0; i < metric_.measures_size(); ++i) {
+    if (metric_.measures(i).name() != name || name.empty()) continue;
+    const std::string& agg = metric_.measures(i).agg();
+    if (agg == "ratio" || agg == "top_k" || agg == "histogram" || agg == "first" || agg == "last") {
+      Problem(field, absl::StrCat("`", name, "` is a ", agg, ", which cannot be divided"));
+      return -1;
+    }
+    return i;
+  }
+  Problem(field, absl::StrCat("`", name, "` must be the name of another measure"));
+  return -1;
 }
 
 absl::Status Compiler::Finish(const std::string& name) {
@@ -279,6 +340,7 @@ MetricPlan::TypeRoute MetricPlan::RouteOf(absl::string_view type) const {
     route.filter_matches = possible && filter.types_decide;
   }
   for (size_t i = 0; i < measures.size() && !route.filter_fails; ++i) {
+    if (measures[i].shape.kind == MeasureKind::kRatio) continue;  // made of others when asked for
     const Condition& condition = measures[i].filter;
     if (condition.types.has_value() && !Contains(*condition.types, type)) continue;
     const bool always = !condition.program.valid() || (condition.types.has_value() && condition.types_decide);

@@ -24,6 +24,8 @@ namespace naru::aggregator {
 /// Most dimensions and measures of a metric.
 inline constexpr int kMaxDimensions = 16;
 inline constexpr int kMaxMeasures = 64;
+/// Most bounds of a histogram.
+inline constexpr size_t kMaxBounds = 200;
 
 /// A condition on an event, and what of it can be told from the event's type alone: `type == "X" && ...` and
 /// `type in ["X", "Y"] && ...` are decided by one look-up of the type for all conditions of a metric.
@@ -43,7 +45,7 @@ struct DimensionPlan {
 struct MeasurePlan {
   std::string name;
   MeasureShape shape;
-  cel::Program expr;  ///< not valid for count
+  cel::Program expr;  ///< not valid for count and ratio
   Condition filter;
 };
 

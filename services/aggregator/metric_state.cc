@@ -71,7 +71,7 @@ absl::StatusOr<MetricState::Outcome> MetricState::Route(const event::EventView& 
     starts_late = false;
   }
   const int64_t max_time_us = timelines_.Observe(event.timeline, event_time_us, received_us);
-  if (plan_->start.kind == StartRule::Kind::kTime && received_us < plan_->start.time_us) return Outcome::kNoMatch;
+  if (!IsAfterStart(received_us)) return Outcome::kNoMatch;
   const MetricPlan::TypeRoute* route = RouteFor(event.type, type_id);
   if (route->filter_fails) {
     ++counts.not_matched;
@@ -85,17 +85,37 @@ absl::StatusOr<MetricState::Outcome> MetricState::Route(const event::EventView& 
       return Outcome::kNoMatch;
     }
   }
-  if (plan_->allowed_lateness_us.has_value() &&
-      max_time_us - plan_->out_of_orderness_us - event_time_us > *plan_->allowed_lateness_us) {
+  if (IsLate(event_time_us, max_time_us)) {
     ++counts.late;
+    match->timeline_time_us = max_time_us;
     return Outcome::kLate;
   }
+  NARU_RETURN_IF_ERROR(Place(event_time_us, route, activation, key, match));
+  return Outcome::kMatch;
+}
+
+absl::StatusOr<MetricState::Outcome> MetricState::RouteReplay(const event::EventView& event, uint32_t type_id,
+                                                              int64_t event_time_us, const LateReplay& replay,
+                                                              const cel::Activation& activation, std::string* key,
+                                                              Match* match) {
+  changed = true;
+  if (!IsAfterStart(replay.received_us) || !IsLate(event_time_us, replay.timeline_time_us)) return Outcome::kNoMatch;
+  const MetricPlan::TypeRoute* route = RouteFor(event.type, type_id);
+  if (route->filter_fails) return Outcome::kNoMatch;
+  if (!route->filter_matches && !plan_->filter.program.Eval(activation).IsTrue()) return Outcome::kNoMatch;
+  counts.late = std::max<int64_t>(0, counts.late - 1);
+  NARU_RETURN_IF_ERROR(Place(event_time_us, route, activation, key, match));
+  return Outcome::kMatch;
+}
+
+absl::Status MetricState::Place(int64_t event_time_us, const MetricPlan::TypeRoute* route,
+                                const cel::Activation& activation, std::string* key, Match* match) {
   NARU_ASSIGN_OR_RETURN(match->pane, panes.Get(finder_.Find(event_time_us)));
   match->route = route;
   AppendGroup(activation, key);
   match->hash = HashGroup(*key);
   match->pane->Prefetch(match->hash);
-  return Outcome::kMatch;
+  return absl::OkStatus();
 }
 
 Row* MetricState::FindRow(Pane* pane, uint64_t hash, absl::string_view key) {
@@ -112,7 +132,7 @@ Row* MetricState::FindRow(Pane* pane, uint64_t hash, absl::string_view key) {
 }
 
 void MetricState::Count(const Match& match, absl::string_view key, int64_t received_us,
-                        const cel::Activation& activation) {
+                        const cel::Activation& activation, const EventIdentity& event) {
   ++counts.matched;
   Pane* pane = match.pane;
   Row* row = FindRow(pane, match.hash, key);
@@ -125,7 +145,7 @@ void MetricState::Count(const Match& match, absl::string_view key, int64_t recei
     const MeasurePlan& measure = plan_->measures[i];
     if (measure.shape.kind == MeasureKind::kCount) {
       layout_.Increment(i, cell);
-    } else if (!layout_.Update(i, cell, measure.expr.Eval(activation))) {
+    } else if (!layout_.Update(i, cell, measure.expr.Eval(activation), event)) {
       ++counts.failed_expressions;
     }
   };

@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "common/cel/cel.h"
 #include "services/aggregator/aggregate_record.h"
+#include "services/aggregator/late_events.h"
 #include "services/aggregator/metric_plan.h"
 #include "services/aggregator/pane_store.h"
 #include "services/aggregator/timelines.h"
@@ -43,6 +44,7 @@ class MetricState {
     Pane* pane = nullptr;
     const MetricPlan::TypeRoute* route = nullptr;
     uint64_t hash = 0;
+    int64_t timeline_time_us = kNever;  ///< kLate: the greatest time of its timeline
   };
   enum class Outcome : uint8_t { kMatch, kNoMatch, kLate };
 
@@ -51,6 +53,11 @@ class MetricState {
   /// every event of the partition, in the order of offsets.
   absl::StatusOr<Outcome> Route(const event::EventView& event, uint32_t type_id, int64_t event_time_us,
                                 int64_t received_us, const cel::Activation& activation, std::string* key, Match* match);
+  /// The first half for a late event that is counted after all, as often as there are replays of it. It is no part of a
+  /// timeline. What this version of the metric did not find late it has counted already: kNoMatch.
+  absl::StatusOr<Outcome> RouteReplay(const event::EventView& event, uint32_t type_id, int64_t event_time_us,
+                                      const LateReplay& replay, const cel::Activation& activation, std::string* key,
+                                      Match* match);
   /// Numbers of types are of this generation from now on; matches made before must have been counted.
   void UseTypeIds(uint32_t generation) {
     if (generation == type_generation_) return;
@@ -58,7 +65,8 @@ class MetricState {
     routes_.clear();
   }
   /// Second half: counts it. The activation must still hold the event.
-  void Count(const Match& match, absl::string_view key, int64_t received_us, const cel::Activation& activation);
+  void Count(const Match& match, absl::string_view key, int64_t received_us, const cel::Activation& activation,
+             const EventIdentity& event);
   /// The end marker of a timeline.
   void EndTimeline(absl::string_view timeline, int64_t received_us) {
     timelines_.End(timeline, received_us);
@@ -87,6 +95,15 @@ class MetricState {
   }
   const MetricPlan::TypeRoute* AddRoute(absl::string_view type, uint32_t type_id);
   bool AppendGroup(const cel::Activation& activation, std::string* key);
+  bool IsAfterStart(int64_t received_us) const {
+    return plan_->start.kind == StartRule::Kind::kEarliest || received_us >= plan_->start.time_us;
+  }
+  bool IsLate(int64_t event_time_us, int64_t timeline_time_us) const {
+    return plan_->allowed_lateness_us.has_value() &&
+           timeline_time_us - plan_->out_of_orderness_us - event_time_us > *plan_->allowed_lateness_us;
+  }
+  absl::Status Place(int64_t event_time_us, const MetricPlan::TypeRoute* route, const cel::Activation& activation,
+                     std::string* key, Match* match);
   Row* FindRow(Pane* pane, uint64_t hash, absl::string_view key);
 
   const int32_t partition_;

@@ -8,6 +8,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/catalog/validate.h"
 #include "common/clock/rfc3339.h"
 #include "common/event/event_writer.h"
 #include "common/status/status.h"
@@ -63,8 +64,24 @@ TEST(MetricPlanTest, TellsEveryMistakeWithItsField) {
                           HasSubstr("spec.retention"), HasSubstr("spec.start"), HasSubstr("spec.max_groups"),
                           HasSubstr("spec.dimensions[0].name"), HasSubstr("spec.dimensions[0].expr"),
                           HasSubstr("spec.dimensions[2].name"), HasSubstr("spec.measures")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "p", "agg": "median", "expr": "data.x"})")),
+              ElementsAre(HasSubstr("must be one of count, sum, min, max, avg, variance, stddev, first, last, "
+                                    "count_distinct, percentile, top_k, ratio, histogram")));
   EXPECT_THAT(Problems(WithMeasure(R"({"name": "p", "agg": "percentile", "expr": "data.x"})")),
-              ElementsAre(HasSubstr("must be one of count, sum, min, max, avg, count_distinct, top_k")));
+              ElementsAre(HasSubstr("measures[0].percentile")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "count", "percentile": 5})")),
+              ElementsAre(HasSubstr("measures[0].percentile: is only for percentile")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "h", "agg": "histogram", "expr": "data.x", "bounds": [2, 1]})")),
+              ElementsAre(HasSubstr("measures[0].bounds: must be 1 to 200")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "r", "agg": "ratio", "numerator": "a", "denominator": "n"},
+                                      {"name": "n", "agg": "count"})")),
+              ElementsAre(HasSubstr("measures[0].numerator: `a` must be the name of another measure")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "r", "agg": "ratio", "numerator": "n", "denominator": "r",
+                                       "expr": "data.x", "filter": "true"}, {"name": "n", "agg": "count"})")),
+              ElementsAre(HasSubstr("measures[0].expr"), HasSubstr("measures[0].filter"),
+                          HasSubstr("measures[0].denominator: `r` is a ratio")));
+  EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "count", "denominator": "n"})")),
+              ElementsAre(HasSubstr("measures[0].denominator: is only for ratio")));
   EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "count", "expr": "data.x"})")),
               ElementsAre(HasSubstr("measures[0].expr")));
   EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "sum"})")),
@@ -74,6 +91,35 @@ TEST(MetricPlanTest, TellsEveryMistakeWithItsField) {
   EXPECT_THAT(Problems(WithMeasure(R"({"name": "window_start", "agg": "count"})")), ElementsAre(HasSubstr("taken")));
   EXPECT_THAT(Problems(WithMeasure(R"({"name": "n", "agg": "count", "filter": "1 + 1"})")),
               ElementsAre(HasSubstr("measures[0].filter")));
+}
+
+// What apply accepts is computed, and what cannot be computed is refused before.
+TEST(MetricPlanTest, WindowsAreAcceptedByTheCatalogExactlyWhereTheyCanBeCut) {
+  const std::vector<std::string> lengths = {"1ms", "7s",  "40s", "1m",  "5m", "7m", "20m", "30m", "60m", "90m", "3h",
+                                            "5h",  "12h", "24h", "36h", "1d", "2d", "10d", "1w",  "2w",  "1mo", "3mo"};
+  int accepted = 0;
+  for (const char* type : {"tumbling", "hopping", "cumulative", "global"}) {
+    for (const std::string& size : lengths) {
+      for (const std::string& part : lengths) {
+        catalog::v1::Resource resource;
+        resource.set_api_version("naru.dev/v1");
+        resource.set_kind("Metric");
+        resource.mutable_metadata()->set_name("m");
+        catalog::v1::Metric& metric = *resource.mutable_metric();
+        metric = FromJson(WithMeasure(R"({"name": "n", "agg": "count"})"));
+        metric.mutable_window()->set_type(type);
+        if (std::string(type) == "global") metric.mutable_window()->clear_size();
+        if (std::string(type) != "global") metric.mutable_window()->set_size(size);
+        if (std::string(type) == "hopping") metric.mutable_window()->set_slide(part);
+        if (std::string(type) == "cumulative") metric.mutable_window()->set_step(part);
+        const bool valid = catalog::Validate(resource, nullptr).empty();
+        const auto grid = WindowGrid::Compile(metric.window(), "Asia/Seoul");
+        ASSERT_EQ(valid, grid.ok()) << type << " " << size << " " << part << " " << grid.status();
+        accepted += valid;
+      }
+    }
+  }
+  EXPECT_GT(accepted, 100);
 }
 
 TEST(TypeConditionTest, FindsWhatTheTypeAloneDecides) {

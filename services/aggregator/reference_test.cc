@@ -2,6 +2,7 @@
 // that counts all events anew.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <random>
 #include <set>
@@ -84,7 +85,13 @@ const char kMeasures[] = R"json(
     {"name": "high", "agg": "max", "expr": "data.price"},
     {"name": "mean", "agg": "avg", "expr": "data.points"},
     {"name": "users", "agg": "count_distinct", "expr": "subject"},
-    {"name": "words", "agg": "top_k", "k": 2, "expr": "data.word"}
+    {"name": "words", "agg": "top_k", "k": 2, "expr": "data.word"},
+    {"name": "per_click", "agg": "ratio", "numerator": "points", "denominator": "clicks"},
+    {"name": "opened", "agg": "first", "expr": "data.word"},
+    {"name": "closed", "agg": "last", "expr": "data.points"},
+    {"name": "p90", "agg": "percentile", "percentile": 90, "expr": "data.price"},
+    {"name": "spans", "agg": "histogram", "bounds": [20, 50], "expr": "data.points"},
+    {"name": "spread", "agg": "variance", "expr": "data.points"}
   ])json";
 
 struct Totals {
@@ -95,9 +102,44 @@ struct Totals {
   std::set<double> prices;
   std::set<std::string> users;
   std::map<std::string, int64_t> words;
+  std::vector<double> every_price;
+  std::vector<int64_t> every_point;
+  std::map<std::pair<int64_t, std::string>, std::string> word_by_time;
+  std::map<std::pair<int64_t, std::string>, int64_t> points_by_time;
 };
 
 std::string Number(double value) { return absl::StrFormat("%.9g", value); }
+
+// Of the events at the first time the one with the greatest id.
+std::string First(const std::map<std::pair<int64_t, std::string>, std::string>& by_time) {
+  if (by_time.empty()) return "null";
+  auto end = by_time.begin();
+  while (end != by_time.end() && end->first.first == by_time.begin()->first.first) ++end;
+  return std::prev(end)->second;
+}
+
+std::string Percentile90(std::vector<double> values) {
+  if (values.empty()) return "null";
+  std::sort(values.begin(), values.end());
+  EXPECT_LE(values.size(), 64u) << "beyond, percentiles are estimates";
+  return Number(values[static_cast<size_t>(std::ceil(static_cast<double>(values.size()) * 0.9)) - 1]);
+}
+
+std::string Variance(const std::vector<int64_t>& values) {
+  if (values.size() < 2) return "null";
+  long double mean = 0, squares = 0;
+  for (const int64_t value : values) mean += static_cast<long double>(value);
+  mean /= static_cast<long double>(values.size());
+  for (const int64_t value : values)
+    squares += (static_cast<long double>(value) - mean) * (static_cast<long double>(value) - mean);
+  return Number(static_cast<double>(squares / static_cast<long double>(values.size() - 1)));
+}
+
+std::string Spans(const std::vector<int64_t>& values) {
+  int counts[3] = {0, 0, 0};
+  for (const int64_t value : values) ++counts[value <= 20 ? 0 : value <= 50 ? 1 : 2];
+  return absl::StrCat("<", counts[0], " ", counts[1], " ", counts[2], " >");
+}
 
 // The rows as ShowRow prints them, by the order of the service's answers.
 std::vector<std::string> Reference(const std::vector<TestEvent>& events, const Cutting& cutting) {
@@ -118,9 +160,12 @@ std::vector<std::string> Reference(const std::vector<TestEvent>& events, const C
         row.points += static_cast<int64_t>(points->second);
         ++row.with_points;
         row.all_points.insert(static_cast<int64_t>(points->second));
+        row.every_point.push_back(static_cast<int64_t>(points->second));
+        row.points_by_time[{event.time_us, event.id}] = static_cast<int64_t>(points->second);
       }
       if (price != event.numbers.end()) {
         row.prices.insert(price->second);
+        row.every_price.push_back(price->second);
         if (event.type == "buy" && price->second > 0) {
           row.price += price->second;
           row.has_price_sum = true;
@@ -128,7 +173,10 @@ std::vector<std::string> Reference(const std::vector<TestEvent>& events, const C
       }
       row.users.insert(event.subject);
       const auto word = event.strings.find("word");
-      if (word != event.strings.end()) ++row.words[word->second];
+      if (word != event.strings.end()) {
+        ++row.words[word->second];
+        row.word_by_time[{event.time_us, event.id}] = word->second;
+      }
     }
   }
   std::vector<std::string> texts;
@@ -143,11 +191,17 @@ std::vector<std::string> Reference(const std::vector<TestEvent>& events, const C
     texts.push_back(absl::StrCat(
         FormatRfc3339(start), "/", FormatRfc3339(end), " {band=", band, ",gender=", gender.empty() ? "null" : gender,
         "}", " big=", row.big, " clicks=", row.clicks,
+        " closed=", row.points_by_time.empty() ? "null" : absl::StrCat(std::prev(row.points_by_time.end())->second),
         " high=", row.prices.empty() ? "null" : Number(*row.prices.rbegin()),
         " low=", row.all_points.empty() ? "null" : absl::StrCat(*row.all_points.begin()), " mean=",
         row.with_points == 0 ? "null" : Number(static_cast<double>(row.points) / static_cast<double>(row.with_points)),
+        " opened=", First(row.word_by_time), " p90=", Percentile90(row.every_price), " per_click=",
+        row.with_points == 0 || row.clicks == 0
+            ? "null"
+            : Number(static_cast<double>(row.points) / static_cast<double>(row.clicks)),
         " points=", row.with_points == 0 ? "null" : absl::StrCat(row.points),
-        " price=", row.has_price_sum ? Number(row.price) : "null", " users=", row.users.size(), " words=", top, "]"));
+        " price=", row.has_price_sum ? Number(row.price) : "null", " spans=", Spans(row.every_point),
+        " spread=", Variance(row.every_point), " users=", row.users.size(), " words=", top, "]"));
   }
   return texts;
 }
@@ -157,8 +211,10 @@ TestEvent RandomEvent(std::mt19937_64& random, int64_t from_us, int64_t span_us)
   static const char* const kWords[] = {"물", "탄산수", "cup", "bag", ""};
   TestEvent event;
   event.type = kTypes[random() % 3];
+  event.id = absl::StrFormat("%016x", random());
   event.subject = absl::StrCat("user", random() % 40);
   event.time_us = from_us + static_cast<int64_t>(random() % static_cast<uint64_t>(span_us));
+  if (random() % 2 == 0) event.time_us = event.time_us / (60 * kSecond) * (60 * kSecond);  // at the same time as others
   event.numbers["band"] = static_cast<double>(random() % 12);
   if (random() % 4 != 0) event.numbers["points"] = static_cast<double>(random() % 100);
   // Never a whole number, so that its sum is a double; a multiple of 1/64, so that the sum is exact in any order.

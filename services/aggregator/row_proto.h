@@ -5,17 +5,22 @@
 
 namespace google::protobuf {
 class Struct;
+class Timestamp;
 class Value;
 }  // namespace google::protobuf
 
 namespace naru::aggregator::v1 {
+class MeasureValue;
 class WindowRow;
-}
+}  // namespace naru::aggregator::v1
 
 namespace naru::aggregator {
 
 /// Fills a row of an answer.
 void RowToProto(const WindowQuery& query, const ResultRow& row, v1::WindowRow* proto);
+/// Fills the value of one measure of this shape.
+void MeasureToProto(const MeasureResult& result, const MeasureShape& shape, v1::MeasureValue* proto);
+void TimeToProto(int64_t time_us, google::protobuf::Timestamp* proto);
 
 /// The value of one dimension; timestamps as RFC 3339, durations in seconds.
 void GroupValueToProto(const GroupValue& value, google::protobuf::Value* proto);

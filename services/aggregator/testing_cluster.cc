@@ -13,6 +13,7 @@
 #include "google/protobuf/util/json_util.h"
 #include "naru/catalog/v1/catalog.pb.h"
 #include "services/aggregator/aggregate_record.h"
+#include "services/aggregator/late_events.h"
 
 namespace naru::aggregator::testing {
 namespace {
@@ -266,6 +267,7 @@ std::vector<std::string> Cluster::LateKeys() {
     const auto batches = Must(reader->Poll(std::chrono::milliseconds(50), 1 << 20), "poll");
     if (batches.empty()) return keys;
     for (const auto& batch : batches) {
+      if (batch.headers.schema == kLateMarkSchema) continue;
       for (const auto& record : batch.records) keys.emplace_back(record.key);
     }
   }
@@ -293,6 +295,17 @@ std::string ShowRow(const v1::WindowRow& row, bool with_final) {
         break;
       case v1::MeasureValue::kError:
         absl::StrAppend(&text, "error:", value.error());
+        break;
+      case v1::MeasureValue::kText:
+        text += value.text();
+        break;
+      case v1::MeasureValue::kBoolean:
+        text += value.boolean() ? "true" : "false";
+        break;
+      case v1::MeasureValue::kHistogram:
+        text += "<";
+        for (const int64_t count : value.histogram().counts()) absl::StrAppend(&text, count, " ");
+        text += ">";
         break;
       case v1::MeasureValue::kTop:
         text += "[";

@@ -50,20 +50,24 @@ void Timelines::Restore(std::vector<Timeline> timelines) {
   last_ = 0;
 }
 
+TimelineStanding StandingOf(const Timeline& timeline, int64_t idle_timeout_us, int64_t now_us, bool caught_up) {
+  const bool live = timeline.id.empty();
+  if (!live && timeline.ended) return TimelineStanding::kEnded;
+  const int64_t silent_us = timeline.last_received_us == kNever ? kForever : now_us - timeline.last_received_us;
+  if (!caught_up || silent_us < (live ? idle_timeout_us : kSilentImportUs)) return TimelineStanding::kOpen;
+  return live ? TimelineStanding::kIdle : TimelineStanding::kSilent;
+}
+
 int64_t PartitionFrontier(const std::vector<Timeline>& timelines, int64_t out_of_orderness_us, int64_t idle_timeout_us,
                           int64_t now_us, bool caught_up) {
   int64_t frontier = kForever;
   bool has_live = false;
   for (const Timeline& timeline : timelines) {
-    const bool live = timeline.id.empty();
-    has_live = has_live || live;
+    has_live = has_live || timeline.id.empty();
     int64_t watermark = timeline.max_time_us == kNever ? kNever : timeline.max_time_us - out_of_orderness_us;
-    const int64_t silent_us = timeline.last_received_us == kNever ? kForever : now_us - timeline.last_received_us;
-    if (live) {
-      if (caught_up && silent_us >= idle_timeout_us) watermark = std::max(watermark, now_us - out_of_orderness_us);
-    } else if (timeline.ended || (caught_up && silent_us >= kSilentImportUs)) {
-      continue;
-    }
+    const TimelineStanding standing = StandingOf(timeline, idle_timeout_us, now_us, caught_up);
+    if (standing == TimelineStanding::kEnded || standing == TimelineStanding::kSilent) continue;
+    if (standing == TimelineStanding::kIdle) watermark = std::max(watermark, now_us - out_of_orderness_us);
     frontier = std::min(frontier, watermark);
   }
   // A partition without live events may get one at any time, but none older than the clock allows.

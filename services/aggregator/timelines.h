@@ -65,6 +65,15 @@ class Timelines {
 int64_t PartitionFrontier(const std::vector<Timeline>& timelines, int64_t out_of_orderness_us, int64_t idle_timeout_us,
                           int64_t now_us, bool caught_up);
 
+/// How a timeline stands: whether it holds back the frontier, or why not.
+enum class TimelineStanding : uint8_t {
+  kOpen,
+  kIdle,    ///< live and silent: the wall clock stands in for it
+  kEnded,   ///< an import that is over
+  kSilent,  ///< an import that said nothing for kSilentImportUs
+};
+TimelineStanding StandingOf(const Timeline& timeline, int64_t idle_timeout_us, int64_t now_us, bool caught_up);
+
 /// The watermark of the live timeline; kNever before its first event.
 int64_t LiveWatermark(const std::vector<Timeline>& timelines, int64_t out_of_orderness_us);
 

@@ -1,6 +1,9 @@
 #include "services/aggregator/window_grid.h"
 
+#include <algorithm>
 #include <cctype>
+#include <chrono>
+#include <cstddef>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -15,7 +18,9 @@
 namespace naru::aggregator {
 namespace {
 
-constexpr int64_t kHourUs = 3'600'000'000;
+constexpr int64_t kHourSeconds = 3600;
+constexpr int64_t kHourUs = kHourSeconds * 1'000'000;
+constexpr int64_t kDayUs = 24 * kHourUs;
 constexpr int64_t kMondayAfterEpoch = 4;  // 1970-01-05
 
 int64_t FloorDivide(int64_t value, int64_t by) { return value / by - (value % by != 0 && (value < 0) != (by < 0)); }
@@ -28,13 +33,13 @@ int64_t InstantOf(const absl::TimeZone::CivilTransition& transition, const absl:
   return ToMicros(info.kind == absl::TimeZone::TimeInfo::UNIQUE ? info.pre : info.trans);
 }
 
-// Start of the hour that the zone's clocks show; a change of the clocks starts a new one too, so that no pane holds two
-// meanings of the same time.
-int64_t HourFloor(int64_t time_us, const absl::TimeZone& zone) {
+// Start of the part of an hour (`part_s` seconds long) that the zone's clocks show; a change of the clocks starts a new
+// one too, so that no pane holds two meanings of the same time.
+int64_t ClockFloor(int64_t time_us, int64_t part_s, const absl::TimeZone& zone) {
   const absl::Time time = absl::FromUnixMicros(time_us);
   const absl::CivilSecond local = absl::ToCivilSecond(time, zone);
   const int64_t second = FloorDivide(time_us, 1'000'000);
-  int64_t start = (second - local.minute() * 60 - local.second()) * 1'000'000;
+  int64_t start = (second - (local.minute() * 60 + local.second()) % part_s) * 1'000'000;
   absl::TimeZone::CivilTransition transition;
   if (zone.PrevTransition(time + absl::Seconds(1), &transition)) {
     const int64_t changed = InstantOf(transition, zone);
@@ -43,10 +48,10 @@ int64_t HourFloor(int64_t time_us, const absl::TimeZone& zone) {
   return start;
 }
 
-int64_t HourNext(int64_t start_us, const absl::TimeZone& zone) {
+int64_t ClockNext(int64_t start_us, int64_t part_s, const absl::TimeZone& zone) {
   const absl::Time time = absl::FromUnixMicros(start_us);
   const absl::CivilSecond local = absl::ToCivilSecond(time, zone);
-  int64_t next = start_us + kHourUs - (local.minute() * 60 + local.second()) * int64_t{1'000'000};
+  int64_t next = start_us + (part_s - (local.minute() * 60 + local.second()) % part_s) * 1'000'000;
   absl::TimeZone::CivilTransition transition;
   if (zone.NextTransition(time, &transition)) {
     const int64_t changes = InstantOf(transition, zone);
@@ -54,6 +59,9 @@ int64_t HourNext(int64_t start_us, const absl::TimeZone& zone) {
   }
   return next;
 }
+
+int64_t HourFloor(int64_t time_us, const absl::TimeZone& zone) { return ClockFloor(time_us, kHourSeconds, zone); }
+int64_t HourNext(int64_t start_us, const absl::TimeZone& zone) { return ClockNext(start_us, kHourSeconds, zone); }
 
 // Which group of `count` hours of its day an hour belongs to.
 int64_t HourBucket(int64_t hour_start_us, int64_t count, const absl::TimeZone& zone) {
@@ -128,6 +136,8 @@ int64_t CalendarStep::Floor(int64_t time_us, const absl::TimeZone& zone) const {
   switch (unit) {
     case Unit::kFixed:
       return FloorDivide(time_us, count) * count;
+    case Unit::kCivilSeconds:
+      return ClockFloor(time_us, count, zone);
     case Unit::kCivilHours: {
       int64_t start = HourFloor(time_us, zone);
       if (count == 1) return start;
@@ -146,6 +156,8 @@ int64_t CalendarStep::Floor(int64_t time_us, const absl::TimeZone& zone) const {
       const int64_t month = absl::ToCivilMonth(absl::FromUnixMicros(time_us), zone) - absl::CivilMonth(1970, 1);
       return MonthStart(FloorDivide(month, count) * count, zone);
     }
+    case Unit::kAllTime:
+      return kMinTimeUs;
   }
   return time_us;
 }
@@ -155,6 +167,8 @@ int64_t CalendarStep::Next(int64_t start_us, const absl::TimeZone& zone) const {
   switch (unit) {
     case Unit::kFixed:
       return start_us + count;
+    case Unit::kCivilSeconds:
+      return ClockNext(start_us, count, zone);
     case Unit::kCivilHours: {
       int64_t next = HourNext(start_us, zone);
       if (count == 1) return next;
@@ -166,6 +180,8 @@ int64_t CalendarStep::Next(int64_t start_us, const absl::TimeZone& zone) const {
       return DayStart(absl::ToCivilDay(start, zone) - absl::CivilDay(1970, 1, 1) + count, zone);
     case Unit::kCivilMonths:
       return MonthStart(absl::ToCivilMonth(start, zone) - absl::CivilMonth(1970, 1) + count, zone);
+    case Unit::kAllTime:
+      return kMaxTimeUs;
   }
   return start_us;
 }
@@ -174,30 +190,66 @@ namespace {
 
 using Unit = CalendarStep::Unit;
 
-// Chooses the panes of hopping windows: the greatest step that both the size and the slide are made of.
-absl::Status ChoosePanes(const CalendarStep& size, CalendarStep* slide, CalendarStep* pane, int64_t* panes) {
-  if (size.unit == slide->unit) {
-    *pane = *slide;
-    pane->count = std::gcd(size.count, slide->count);
-    *panes = size.count / pane->count;
-    if (size.count < slide->count) return WindowError("window.slide", "must not be longer than `size`");
-    return absl::OkStatus();
+// A part of the hours that a zone's clocks show: whole seconds that divide an hour, or hours that divide a day.
+bool ToClockStep(int64_t length_us, CalendarStep* step) {
+  if (length_us % 1'000'000 == 0 && kHourUs % length_us == 0 && length_us < kHourUs) {
+    *step = {Unit::kCivilSeconds, length_us / 1'000'000, 0};
+    return true;
   }
-  // Civil days (or weeks) that start every few hours: the hours must be those of the zone's clocks too.
-  const bool whole_hours =
-      slide->unit == Unit::kFixed && slide->count % kHourUs == 0 && 24 % (slide->count / kHourUs) == 0;
-  if (size.unit == Unit::kCivilDays && whole_hours) {
-    *slide = {Unit::kCivilHours, slide->count / kHourUs, 0};
-    *pane = *slide;
-    *panes = size.count * 24 / slide->count;
-    return absl::OkStatus();
+  if (length_us % kHourUs != 0 || kDayUs % length_us != 0) return false;
+  *step = {Unit::kCivilHours, length_us / kHourUs, 0};
+  return true;
+}
+
+// How many panes of these fit into the longest step of that size: days of 25 hours and months of 31 days are counted.
+// Fixed panes in fixed steps, civil panes in civil steps, or fixed panes in civil steps.
+int64_t MostPanes(const CalendarStep& size, const CalendarStep& pane) {
+  const auto days = [](const CalendarStep& step) {
+    return step.unit == Unit::kCivilMonths ? step.count * 31 : step.count;
+  };
+  const auto pane_us = [&pane] {
+    return pane.unit == Unit::kCivilHours     ? pane.count * kHourUs
+           : pane.unit == Unit::kCivilSeconds ? pane.count * 1'000'000
+                                              : pane.count;
+  };
+  switch (pane.unit) {
+    case Unit::kCivilMonths:
+      return size.count / pane.count;
+    case Unit::kCivilDays:
+      return days(size) / pane.count;
+    default:
+      break;
   }
-  if (size.unit == Unit::kCivilDays) {
-    return WindowError("window.slide",
-                       "of windows of days or weeks must be days, weeks, or 1, 2, 3, 4, 6, 8, 12 or 24 hours");
+  int64_t size_us = size.count;
+  if (size.unit == Unit::kCivilHours) size_us = size.count * kHourUs;
+  if (size.unit == Unit::kCivilSeconds) size_us = size.count * 1'000'000;
+  if (size.unit == Unit::kCivilDays || size.unit == Unit::kCivilMonths) size_us = days(size) * kDayUs + kHourUs;
+  return (size_us + pane_us() - 1) / pane_us();
+}
+
+// Whether every midnight of the zone, since 1970, is a multiple of `step_us`.
+bool MidnightsAreMultiples(int64_t step_us, const absl::TimeZone& zone) {
+  if (kDayUs % step_us != 0) return false;
+  absl::Time time = absl::UnixEpoch();
+  const absl::Time end = absl::FromCivil(absl::CivilDay(2100, 1, 1), absl::UTCTimeZone());
+  absl::TimeZone::CivilTransition transition;
+  for (;;) {
+    if (zone.At(time).offset * int64_t{1'000'000} % step_us != 0) return false;
+    if (!zone.NextTransition(time, &transition)) return true;
+    time = absl::FromUnixMicros(InstantOf(transition, zone));
+    if (time > end) return true;
   }
-  if (size.unit == Unit::kCivilMonths) return WindowError("window.slide", "of windows of months must be months");
-  return WindowError("window.slide", "must not be civil (d, w, mo) where `size` is not");
+}
+
+absl::Status TooManyPanes(absl::string_view field, int64_t panes) {
+  return WindowError(field, absl::StrCat("makes windows of ", panes, " panes; at most ", kMaxPanesPerWindow));
+}
+
+absl::Status SizeError(absl::string_view description) {
+  ErrorDetails details;
+  details.reason = "QUERY_INVALID";
+  details.violations.push_back({"window_size", std::string(description)});
+  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("window_size: ", description), details);
 }
 
 }  // namespace
@@ -208,26 +260,160 @@ absl::StatusOr<WindowGrid> WindowGrid::Compile(const catalog::v1::Window& window
     return WindowError("time_zone",
                        absl::StrCat("`", time_zone, "` is not a time zone of the IANA database, such as Asia/Seoul"));
   }
-  if (window.type() != "tumbling" && window.type() != "hopping") {
-    return WindowError("window.type",
-                       absl::StrCat("`", window.type(), "` is not supported: must be tumbling or hopping"));
+  const std::string& type = window.type();
+  if (type != "tumbling" && type != "hopping" && type != "cumulative" && type != "global") {
+    return WindowError(
+        "window.type",
+        absl::StrCat("`", type, "` is not supported: must be tumbling, hopping, cumulative ", "or global"));
+  }
+  if (type != "hopping" && !window.slide().empty()) return WindowError("window.slide", "is only for hopping windows");
+  if (type != "cumulative" && !window.step().empty())
+    return WindowError("window.step", "is only for cumulative windows");
+  if (type == "global") {
+    if (!window.size().empty()) return WindowError("window.size", "is not for global windows, which hold all time");
+    grid.pane_ = grid.slide_ = grid.size_ = {Unit::kAllTime, 1, 0};
+    return grid;
   }
   NARU_ASSIGN_OR_RETURN(const Length size, ParseLength("window.size", window.size()));
   grid.size_ = StepOf(size);
-  if (window.type() == "tumbling") {
-    if (!window.slide().empty()) return WindowError("window.slide", "is only for hopping windows");
-    grid.pane_ = grid.slide_ = grid.size_;
-    return grid;
-  }
-  NARU_ASSIGN_OR_RETURN(const Length slide, ParseLength("window.slide", window.slide()));
-  grid.slide_ = StepOf(slide);
+  grid.pane_ = grid.slide_ = grid.size_;
+  if (type == "hopping") NARU_RETURN_IF_ERROR(grid.CompileHopping(window));
+  if (type == "cumulative") NARU_RETURN_IF_ERROR(grid.CompileCumulative(window));
+  return grid;
+}
+
+// The panes of hopping windows are the greatest step that both the size and the slide are made of.
+absl::Status WindowGrid::CompileHopping(const catalog::v1::Window& window) {
+  NARU_ASSIGN_OR_RETURN(const Length length, ParseLength("window.slide", window.slide()));
+  slide_ = StepOf(length);
   int64_t panes = 1;
-  NARU_RETURN_IF_ERROR(ChoosePanes(grid.size_, &grid.slide_, &grid.pane_, &panes));
-  if (panes > kMaxPanesPerWindow) {
-    return WindowError("window.slide",
-                       absl::StrCat("makes windows of ", panes, " panes; at most ", kMaxPanesPerWindow));
+  if (size_.unit == slide_.unit) {
+    pane_ = slide_;
+    pane_.count = std::gcd(size_.count, slide_.count);
+    panes = size_.count / pane_.count;
+    if (size_.count < slide_.count) return WindowError("window.slide", "must not be longer than `size`");
+  } else if (size_.unit == Unit::kCivilDays) {
+    // Civil days that start every few hours: the hours must be those of the zone's clocks too.
+    if (slide_.unit != Unit::kFixed || slide_.count < kHourUs || !ToClockStep(slide_.count, &slide_)) {
+      return WindowError("window.slide",
+                         "of windows of days or weeks must be days, weeks, or 1, 2, 3, 4, 6, 8, 12 or 24 hours");
+    }
+    pane_ = slide_;
+    panes = MostPanes(size_, pane_);
+  } else if (size_.unit == Unit::kCivilMonths) {
+    if (slide_.unit != Unit::kCivilDays || slide_.count != 1)
+      return WindowError("window.slide", "of windows of months must be months or 1d");
+    pane_ = slide_;
+    panes = MostPanes(size_, pane_);
+  } else {
+    return WindowError("window.slide", "must not be civil (d, w, mo) where `size` is not");
   }
-  grid.tumbling_ = panes == 1;
+  if (panes > kMaxPanesPerWindow) return TooManyPanes("window.slide", panes);
+  tumbling_ = panes == 1;
+  return absl::OkStatus();
+}
+
+// The panes of cumulative windows are their steps, which begin anew with each window.
+absl::Status WindowGrid::CompileCumulative(const catalog::v1::Window& window) {
+  constexpr char kField[] = "window.step";
+  NARU_ASSIGN_OR_RETURN(const Length length, ParseLength(kField, window.step()));
+  pane_ = StepOf(length);
+  const bool calendar = size_.unit == Unit::kCivilDays || size_.unit == Unit::kCivilMonths;
+  if (size_.unit == pane_.unit) {
+    if (size_.count % pane_.count != 0) return WindowError(kField, "must divide `size`");
+    pane_.anchor_day = size_.anchor_day;
+  } else if (calendar && pane_.unit == Unit::kFixed) {
+    if (!ToClockStep(pane_.count, &pane_)) {
+      return WindowError(kField,
+                         "of windows of days, weeks or months must be whole seconds that divide an hour, hours that "
+                         "divide a day, or days");
+    }
+  } else if (size_.unit == Unit::kCivilMonths && pane_.unit == Unit::kCivilDays) {
+    if (pane_.count != 1) return WindowError(kField, "of windows of months must be months, 1d or shorter");
+  } else if (calendar) {
+    return WindowError(kField, "must not be longer than `size`");
+  } else {
+    return WindowError(kField, "must not be civil (d, w, mo) where `size` is not");
+  }
+  const int64_t panes = MostPanes(size_, pane_);
+  if (panes > kMaxPanesPerWindow) return TooManyPanes(kField, panes);
+  slide_ = size_;
+  tumbling_ = size_ == pane_;
+  cumulative_ = !tumbling_;
+  return absl::OkStatus();
+}
+
+std::string WindowGrid::DescribePane() const {
+  switch (pane_.unit) {
+    case Unit::kFixed:
+      return absl::StrCat("panes of ", FormatDuration(std::chrono::microseconds(pane_.count)),
+                          ": multiples of that, and d, w, mo where the zone's midnights are multiples of it");
+    case Unit::kCivilSeconds:
+      return absl::StrCat("panes of ", pane_.count,
+                          "s of the zone's clocks: multiples of that which divide 1h or 1d, and d, w, mo");
+    case Unit::kCivilHours:
+      return absl::StrCat("panes of ", pane_.count,
+                          "h of the zone's clocks: multiples of that which divide 1d, and d, w, mo");
+    case Unit::kCivilDays:
+      if (pane_.anchor_day != 0) return absl::StrCat("panes of ", pane_.count / 7, "w: multiples of that");
+      return absl::StrCat("panes of ", pane_.count, "d: multiples of that", pane_.count == 1 ? ", w and mo" : "");
+    case Unit::kCivilMonths:
+      return absl::StrCat("panes of ", pane_.count, "mo: multiples of that");
+    case Unit::kAllTime:
+      break;
+  }
+  return "one pane of all time, which cannot be cut";
+}
+
+absl::Status WindowGrid::CheckPanesFitInto(const CalendarStep& size, absl::string_view text) const {
+  bool fits = false;
+  const bool calendar = size.unit == Unit::kCivilDays || size.unit == Unit::kCivilMonths;
+  switch (pane_.unit) {
+    case Unit::kFixed:
+      fits = calendar ? MidnightsAreMultiples(pane_.count, zone_)
+                      : size.unit == Unit::kFixed && size.count % pane_.count == 0;
+      break;
+    case Unit::kCivilSeconds:
+      fits = calendar || size.unit == Unit::kCivilHours ||
+             (size.unit == Unit::kCivilSeconds && size.count % pane_.count == 0);
+      break;
+    case Unit::kCivilHours:
+      fits = calendar || (size.unit == Unit::kCivilHours && size.count % pane_.count == 0);
+      break;
+    case Unit::kCivilDays:
+      fits = size.unit == Unit::kCivilMonths ? pane_.count == 1
+                                             : size.unit == Unit::kCivilDays && size.count % pane_.count == 0 &&
+                                                   (size.anchor_day - pane_.anchor_day) % pane_.count == 0;
+      break;
+    case Unit::kCivilMonths:
+      fits = size.unit == Unit::kCivilMonths && size.count % pane_.count == 0;
+      break;
+    case Unit::kAllTime:
+      break;
+  }
+  if (!fits) {
+    return SizeError(
+        absl::StrCat("`", text, "` cannot be made of what is kept; this metric is kept in ", DescribePane()));
+  }
+  if (MostPanes(size, pane_) <= kMaxPanesPerDerivedWindow) return absl::OkStatus();
+  return SizeError(absl::StrCat("`", text, "` would be made of ", MostPanes(size, pane_), " panes; at most ",
+                                kMaxPanesPerDerivedWindow));
+}
+
+absl::StatusOr<WindowGrid> WindowGrid::WithSize(absl::string_view text) const {
+  const absl::StatusOr<Length> length = ParseLength("window_size", text);
+  if (!length.ok()) return SizeError(GetErrorDetails(length.status()).violations[0].description);
+  WindowGrid grid = *this;
+  grid.size_ = StepOf(*length);
+  // Hours are those of the clocks where the panes are.
+  const bool clock_panes = pane_.unit == Unit::kCivilHours || pane_.unit == Unit::kCivilSeconds;
+  if (clock_panes && grid.size_.unit == Unit::kFixed) ToClockStep(grid.size_.count, &grid.size_);
+  NARU_RETURN_IF_ERROR(CheckPanesFitInto(grid.size_, text));
+  if (tumbling_ && size_ == grid.size_) return *this;
+  grid.slide_ = grid.size_;
+  grid.tumbling_ = grid.size_ == grid.pane_;
+  grid.cumulative_ = false;
+  grid.derived_ = true;
   return grid;
 }
 
@@ -239,7 +425,7 @@ TimeSpan WindowGrid::PaneOf(int64_t time_us) const {
 }
 
 int64_t WindowGrid::EndOf(int64_t start_us) const {
-  if (tumbling_) return pane_.Next(start_us, zone_);
+  if (slide_ == size_) return size_.Next(start_us, zone_);
   const absl::Time start = absl::FromUnixMicros(start_us);
   switch (size_.unit) {
     case Unit::kFixed:
@@ -252,16 +438,33 @@ int64_t WindowGrid::EndOf(int64_t start_us) const {
       const absl::CivilDay day = absl::CivilDay(local) + size_.count;
       return ToMicros(absl::FromCivil(absl::CivilSecond(day.year(), day.month(), day.day(), local.hour()), zone_));
     }
-    case Unit::kCivilMonths:
-      return MonthStart(absl::ToCivilMonth(start, zone_) - absl::CivilMonth(1970, 1) + size_.count, zone_);
+    case Unit::kCivilMonths: {
+      const absl::CivilDay day = absl::ToCivilDay(start, zone_);
+      const absl::CivilMonth month = absl::CivilMonth(day) + size_.count;
+      if (slide_.unit == Unit::kCivilMonths) return MonthStart(month - absl::CivilMonth(1970, 1), zone_);
+      // The same day of the month, that many months later; the last where there is none.
+      const absl::CivilDay last = absl::CivilDay(month + 1) - 1;
+      return ToMicros(absl::FromCivil(std::min(absl::CivilDay(month) + (day.day() - 1), last), zone_));
+    }
+    case Unit::kCivilSeconds:
     case Unit::kCivilHours:
-      break;  // sizes are never in civil hours
+    case Unit::kAllTime:
+      break;  // as long as their slides
   }
   return start_us;
 }
 
 void WindowGrid::AppendWindowsOf(int64_t pane_start_us, std::vector<TimeSpan>* windows) const {
   int64_t start = slide_.Floor(pane_start_us, zone_);
+  if (cumulative_) {
+    const auto before = static_cast<std::ptrdiff_t>(windows->size());
+    const int64_t last = size_.Next(start, zone_);
+    for (int64_t end = pane_.Next(pane_start_us, zone_); end < last; end = pane_.Next(end, zone_))
+      windows->push_back({start, end});
+    windows->push_back({start, last});
+    std::reverse(windows->begin() + before, windows->end());
+    return;
+  }
   for (int i = 0; i <= kMaxPanesPerWindow; ++i) {
     const int64_t end = EndOf(start);
     if (end <= pane_start_us) return;

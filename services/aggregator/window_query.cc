@@ -53,22 +53,47 @@ std::vector<std::string> MeasureNames(const MetricPlan& plan) {
   return names;
 }
 
-// Years 1 to 9999: beyond, calendars cannot follow.
-constexpr int64_t kMinTime = -62'135'596'800'000'000;
-constexpr int64_t kMaxTime = 253'402'300'799'999'999;
+// What a row's filter sees: errors, lists and histograms are null.
+cel::Value ToCel(const MeasureResult& result) {
+  switch (result.kind) {
+    case MeasureResult::Kind::kInteger:
+      return cel::Value::Int(result.integer);
+    case MeasureResult::Kind::kNumber:
+      return cel::Value::Number(result.number);
+    case MeasureResult::Kind::kBool:
+      return cel::Value::Bool(result.integer != 0);
+    case MeasureResult::Kind::kText:
+      return cel::Value::String(result.text);
+    default:
+      return cel::Value::Null();
+  }
+}
+
+bool Before(const TimeSpan& a, const TimeSpan& b) {
+  return a.start_us != b.start_us ? a.start_us < b.start_us : a.end_us < b.end_us;
+}
 
 // What a group has come to while partitions and panes are merged.
 struct Accumulator {
   explicit Accumulator(const CellLayout* layout) : cell(layout) {}
   Cell cell;
-  int32_t revisions = 0;
+  Revisions revisions;
   bool changed = false;
+};
+
+// The groups of a window, or of the part of it that was merged so far.
+struct Merged {
+  TimeSpan span;
+  bool truncated = false;
+  int64_t rows = 0;  // that were merged
+  absl::flat_hash_map<std::string, Accumulator> groups;
 };
 
 }  // namespace
 
 struct WindowQuery::State {
   std::shared_ptr<const MetricPlan> plan;
+  std::optional<WindowGrid> derived_grid;  // of `window_size`
   std::vector<int> dimensions;
   std::vector<int> measures;
   bool all_dimensions = true;  // rows' groups are the stored groups
@@ -85,7 +110,7 @@ struct WindowQuery::State {
 
   // Where the page begins: after a row (kWindow), or so many rows in.
   bool has_after = false;
-  int64_t after_window_us = 0;
+  TimeSpan after_window;
   std::string after_key;
   size_t skip = 0;
   uint64_t fingerprint = 0;
@@ -93,20 +118,40 @@ struct WindowQuery::State {
   std::unique_ptr<cel::Environment> environment;
   cel::Program filter;
   std::unique_ptr<cel::Activation> activation;
+  std::unique_ptr<cel::Environment> row_environment;
+  cel::Program row_filter;
+  std::unique_ptr<cel::Activation> row_activation;
   std::vector<GroupValue> decoded;
   std::vector<absl::string_view> parts;
+  std::optional<Merged> prefix;  // of cumulative windows: the last one
+  std::vector<int64_t> prefix_since;
+  std::optional<int64_t> valid_from_us;
+  bool knows_valid_from = false;
 
+  const WindowGrid& grid() const { return derived_grid.has_value() ? *derived_grid : plan->grid; }
   absl::Status TakeColumns(const v1::QueryWindowsRequest& request);
   absl::Status TakeOrder(const std::string& order);
   absl::Status TakeToken(const std::string& token);
   absl::Status TakeFilter(const std::string& filter);
+  absl::Status TakeRowFilter(const std::string& filter);
   bool Passes(absl::string_view group);
+  bool RowPasses(const ResultRow& row);
   bool Project(absl::string_view group, std::string* key);
   absl::StatusOr<std::vector<ResultRow>> Merge(RowSource& source, const TimeSpan& window, int64_t frontier_us,
                                                const std::vector<int64_t>& since, absl::string_view after_key,
                                                size_t limit);
+  absl::Status AddPanes(RowSource& source, const TimeSpan& span, const std::vector<int64_t>& since,
+                        absl::string_view after, size_t source_limit, Merged* merged);
+  absl::Status AddPane(RowSource& source, int partition, const ViewPane& pane, int64_t since_offset,
+                       absl::string_view after, size_t source_limit, Merged* merged);
+  absl::StatusOr<std::vector<ResultRow>> MergeCumulative(RowSource& source, const TimeSpan& window, int64_t frontier_us,
+                                                         const std::vector<int64_t>& since, absl::string_view after,
+                                                         size_t limit);
+  std::vector<ResultRow> FinishRows(const Merged& merged, const TimeSpan& window, int64_t frontier_us,
+                                    absl::string_view after, size_t limit) const;
   void FinishRow(const TimeSpan& window, int64_t frontier_us, bool truncated, const std::string& key,
                  const Accumulator& accumulator, ResultRow* row) const;
+  int32_t RevisionsOf(const TimeSpan& window, const Revisions& revisions) const;
   bool Less(const ResultRow& a, const ResultRow& b) const;
   std::string MakeToken(absl::string_view position) const;
 };
@@ -171,7 +216,8 @@ absl::Status WindowQuery::State::TakeOrder(const std::string& order) {
   return Invalid("order_by", absl::StrCat("`", name, "` is not a measure or dimension", Suggestion(name, known)));
 }
 
-// version.fingerprint.position, the position in base64: for windows their start and the group's key, else a row number.
+// version.fingerprint.position, the position in base64: for windows `start:end key`, the key being the group's, else a
+// row number.
 std::string WindowQuery::State::MakeToken(absl::string_view position) const {
   return absl::StrCat(plan->version, ".", fingerprint, ".", absl::WebSafeBase64Escape(position));
 }
@@ -195,7 +241,9 @@ absl::Status WindowQuery::State::TakeToken(const std::string& token) {
     return absl::OkStatus();
   }
   const size_t space = position.find(' ');
-  if (space == std::string::npos || !absl::SimpleAtoi(position.substr(0, space), &after_window_us)) {
+  const std::vector<std::string> window = absl::StrSplit(position.substr(0, space), ':');
+  if (space == std::string::npos || window.size() != 2 || !absl::SimpleAtoi(window[0], &after_window.start_us) ||
+      !absl::SimpleAtoi(window[1], &after_window.end_us)) {
     return Invalid("page_token", "is not a token of this service");
   }
   has_after = true;
@@ -228,9 +276,13 @@ absl::StatusOr<WindowQuery> WindowQuery::Compile(const v1::QueryWindowsRequest& 
   if (request.page_size() > 0) state->page_size = static_cast<size_t>(request.page_size());
   state->latest_window = request.latest_window();
   state->final_only = request.final_only();
+  if (!request.window_size().empty()) {
+    NARU_ASSIGN_OR_RETURN(state->derived_grid, state->plan->grid.WithSize(request.window_size()));
+  }
   NARU_RETURN_IF_ERROR(state->TakeColumns(request));
   NARU_RETURN_IF_ERROR(state->TakeOrder(request.order_by()));
   NARU_RETURN_IF_ERROR(state->TakeFilter(request.filter()));
+  NARU_RETURN_IF_ERROR(state->TakeRowFilter(request.row_filter()));
   v1::QueryWindowsRequest identity = request;
   identity.clear_page_token();
   identity.clear_page_size();
@@ -253,6 +305,31 @@ const std::vector<int>& WindowQuery::measures() const { return state_->measures;
 bool WindowQuery::latest_window() const { return state_->latest_window; }
 bool WindowQuery::final_only() const { return state_->final_only; }
 
+// Names of what rows have: their dimensions, then their measures.
+absl::Status WindowQuery::State::TakeRowFilter(const std::string& source) {
+  if (source.empty()) return absl::OkStatus();
+  std::vector<std::string> names;
+  for (const int i : dimensions) names.push_back(plan->dimensions[i].name);
+  for (const int i : measures) names.push_back(plan->measures[i].name);
+  row_environment = std::make_unique<cel::Environment>(cel::Environment::ForVariables(names));
+  cel::CompileOptions options;
+  options.filter = true;
+  absl::StatusOr<cel::Program> program = row_environment->Compile(source, options);
+  if (!program.ok()) return Invalid("row_filter", program.status().message());
+  row_filter = *std::move(program);
+  row_activation = std::make_unique<cel::Activation>(row_environment.get());
+  return absl::OkStatus();
+}
+
+bool WindowQuery::State::RowPasses(const ResultRow& row) {
+  if (!row_filter.valid()) return true;
+  row_activation->Clear();
+  int variable = 0;
+  for (const GroupValue& value : row.group) row_activation->Set(variable++, value.ToCel());
+  for (const MeasureResult& measure : row.measures) row_activation->Set(variable++, ToCel(measure));
+  return row_filter.Matches(*row_activation);
+}
+
 bool WindowQuery::State::Passes(absl::string_view group) {
   if (!filter.valid()) return true;
   if (!DecodeGroup(group, plan->dimensions.size(), &decoded)) return false;
@@ -273,45 +350,81 @@ bool WindowQuery::State::Project(absl::string_view group, std::string* key) {
   return true;
 }
 
+absl::Status WindowQuery::State::AddPane(RowSource& source, int partition, const ViewPane& pane, int64_t since_offset,
+                                         absl::string_view after, size_t source_limit, Merged* merged) {
+  merged->truncated = merged->truncated || pane.record.truncated;
+  const CellLayout& layout = plan->layout;
+  absl::Status status;
+  std::string key;
+  size_t taken = 0;
+  NARU_RETURN_IF_ERROR(source.VisitRows(partition, pane.start_us, all_dimensions ? after : "", [&](const ViewRow& row) {
+    if (!Passes(row.group) || !Project(row.group, &key)) return true;
+    if (!after.empty() && key <= after) return true;
+    Accumulator& group = merged->groups.try_emplace(key, &layout).first->second;
+    if (!MergeRow(row.value, layout, group.cell.data(), &group.revisions)) {
+      status = MakeError(absl::StatusCode::kDataLoss, "STATE_DAMAGED", "a stored row cannot be read");
+      return false;
+    }
+    group.changed = group.changed || row.offset >= since_offset;
+    ++merged->rows;
+    return ++taken < source_limit && merged->groups.size() <= kMaxMergedGroups;
+  }));
+  NARU_RETURN_IF_ERROR(status);
+  if (merged->groups.size() <= kMaxMergedGroups) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_GROUPS",
+                   absl::StrCat("a window has more than ", kMaxMergedGroups, " groups; group by fewer dimensions"));
+}
+
+absl::Status WindowQuery::State::AddPanes(RowSource& source, const TimeSpan& span, const std::vector<int64_t>& since,
+                                          absl::string_view after, size_t source_limit, Merged* merged) {
+  for (int p = 0; p < source.partitions(); ++p) {
+    const int64_t since_offset = p < static_cast<int>(since.size()) ? since[p] : INT64_MAX;
+    for (const ViewPane& pane : source.ListPanes(p, span.start_us, span.end_us)) {
+      NARU_RETURN_IF_ERROR(AddPane(source, p, pane, since_offset, after, source_limit, merged));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A cumulative window is the one before and a step more.
+absl::StatusOr<std::vector<ResultRow>> WindowQuery::State::MergeCumulative(RowSource& source, const TimeSpan& window,
+                                                                           int64_t frontier_us,
+                                                                           const std::vector<int64_t>& since,
+                                                                           absl::string_view after, size_t limit) {
+  if (!prefix.has_value() || prefix->span.start_us != window.start_us || prefix->span.end_us > window.end_us ||
+      prefix_since != since) {
+    prefix.emplace();
+    prefix->span = {window.start_us, window.start_us};
+    prefix_since = since;
+  }
+  const TimeSpan rest{prefix->span.end_us, window.end_us};
+  prefix->span.end_us = window.end_us;
+  const absl::Status status = AddPanes(source, rest, since, "", SIZE_MAX, &*prefix);
+  if (status.ok()) return FinishRows(*prefix, window, frontier_us, after, limit);
+  prefix.reset();
+  return status;
+}
+
 absl::StatusOr<std::vector<ResultRow>> WindowQuery::State::Merge(RowSource& source, const TimeSpan& window,
                                                                  int64_t frontier_us, const std::vector<int64_t>& since,
                                                                  absl::string_view after, size_t limit) {
-  absl::flat_hash_map<std::string, Accumulator> groups;
-  const CellLayout& layout = plan->layout;
-  bool truncated = false;
-  absl::Status status;
-  std::string key;
+  if (!knows_valid_from) valid_from_us = source.ValidFrom();
+  knows_valid_from = true;
+  if (grid().cumulative()) return MergeCumulative(source, window, frontier_us, since, after, limit);
   // Each source's first `limit` groups contain its share of the first `limit` groups of all.
   const size_t source_limit = all_dimensions && limit > 0 ? limit : SIZE_MAX;
-  for (int p = 0; p < source.partitions(); ++p) {
-    const int64_t since_offset = p < static_cast<int>(since.size()) ? since[p] : INT64_MAX;
-    for (const ViewPane& pane : source.ListPanes(p, window.start_us, window.end_us)) {
-      truncated = truncated || pane.record.truncated;
-      size_t taken = 0;
-      NARU_RETURN_IF_ERROR(source.VisitRows(p, pane.start_us, all_dimensions ? after : "", [&](const ViewRow& row) {
-        if (!Passes(row.group) || !Project(row.group, &key)) return true;
-        if (!after.empty() && key <= after) return true;
-        auto found = groups.try_emplace(key, &layout).first;
-        Revisions revisions;
-        if (!MergeRow(row.value, layout, found->second.cell.data(), &revisions)) {
-          status = MakeError(absl::StatusCode::kDataLoss, "STATE_DAMAGED", "a stored row cannot be read");
-          return false;
-        }
-        for (const auto& [end_us, count] : revisions) found->second.revisions += end_us >= window.end_us ? count : 0;
-        found->second.changed = found->second.changed || row.offset >= since_offset;
-        return ++taken < source_limit && groups.size() <= kMaxMergedGroups;
-      }));
-      NARU_RETURN_IF_ERROR(status);
-      if (groups.size() > kMaxMergedGroups) {
-        return MakeError(
-            absl::StatusCode::kResourceExhausted, "TOO_MANY_GROUPS",
-            absl::StrCat("a window has more than ", kMaxMergedGroups, " groups; group by fewer dimensions"));
-      }
-    }
+  Merged merged;
+  NARU_RETURN_IF_ERROR(AddPanes(source, window, since, after, source_limit, &merged));
+  return FinishRows(merged, window, frontier_us, after, limit);
+}
+
+std::vector<ResultRow> WindowQuery::State::FinishRows(const Merged& merged, const TimeSpan& window, int64_t frontier_us,
+                                                      absl::string_view after, size_t limit) const {
+  std::vector<const std::pair<const std::string, Accumulator>*> order;
+  for (const auto& group : merged.groups) {
+    if (after.empty() || group.first > after) order.push_back(&group);
   }
-  std::vector<const std::string*> order;
-  for (const auto& [group, accumulator] : groups) order.push_back(&group);
-  const auto less = [](const std::string* a, const std::string* b) { return *a < *b; };
+  const auto less = [](const auto* a, const auto* b) { return a->first < b->first; };
   if (limit > 0 && order.size() > limit) {
     std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(limit), order.end(), less);
     order.resize(limit);
@@ -320,9 +433,17 @@ absl::StatusOr<std::vector<ResultRow>> WindowQuery::State::Merge(RowSource& sour
   }
   std::vector<ResultRow> rows(order.size());
   for (size_t i = 0; i < order.size(); ++i) {
-    FinishRow(window, frontier_us, truncated, *order[i], groups.find(*order[i])->second, &rows[i]);
+    FinishRow(window, frontier_us, merged.truncated, order[i]->first, order[i]->second, &rows[i]);
   }
   return rows;
+}
+
+// A change is noted with the end of the metric's last window that was final then. Windows of another size are revised
+// by each change of what was final in the metric.
+int32_t WindowQuery::State::RevisionsOf(const TimeSpan& window, const Revisions& revisions) const {
+  int32_t all = 0;
+  for (const auto& [end_us, count] : revisions) all += grid().derived() || end_us >= window.end_us ? count : 0;
+  return all;
 }
 
 void WindowQuery::State::FinishRow(const TimeSpan& window, int64_t frontier_us, bool truncated, const std::string& key,
@@ -335,37 +456,78 @@ void WindowQuery::State::FinishRow(const TimeSpan& window, int64_t frontier_us, 
     plan->layout.Finish(i, accumulator.cell.data(), &row->measures.back());
   }
   row->final = window.end_us <= frontier_us;
-  row->revision = row->final ? 1 + accumulator.revisions : 0;
+  row->revision = row->final ? 1 + RevisionsOf(window, accumulator.revisions) : 0;
   row->truncated = truncated;
   row->changed = accumulator.changed;
+  if (valid_from_us.has_value() && window.start_us < *valid_from_us) row->valid_from_us = valid_from_us;
 }
 
-std::vector<TimeSpan> WindowQuery::Windows(const RowSource& source) const { return WindowsChangedSince(source, {}); }
+std::vector<TimeSpan> WindowQuery::Windows(const RowSource& source, int64_t frontier_us) const {
+  return WindowsChangedSince(source, {}, frontier_us);
+}
 
-std::vector<TimeSpan> WindowQuery::WindowsChangedSince(const RowSource& source,
-                                                       const std::vector<int64_t>& offsets) const {
-  const WindowGrid& grid = state_->plan->grid;
-  const int64_t to_us = std::min(state_->to_us, kMaxTime);
+std::vector<TimeSpan> WindowQuery::WindowsChangedSince(const RowSource& source, const std::vector<int64_t>& offsets,
+                                                       int64_t frontier_us) const {
+  const WindowGrid& grid = state_->grid();
+  const int64_t to_us = std::min(state_->to_us, kMaxTimeUs);
   if (state_->from_us >= to_us) return {};
-  return CollectWindows(source, state_->from_us, grid.LastWindowEnd(grid.PaneOf(to_us - 1).start_us), offsets);
+  const int64_t last_us = grid.PaneOf(std::max(to_us, kMinTimeUs + 1) - 1).start_us;
+  return CollectWindows(source, state_->from_us, grid.LastWindowEnd(last_us), offsets, frontier_us);
 }
 
 std::vector<TimeSpan> WindowQuery::WindowsEndingIn(const RowSource& source, int64_t after_us, int64_t until_us) const {
-  const WindowGrid& grid = state_->plan->grid;
+  const WindowGrid& grid = state_->grid();
   // The first window that ends after a time holds the pane of that time, if it began by then.
   std::vector<TimeSpan> windows;
-  grid.AppendWindowsOf(grid.PaneOf(std::clamp(after_us, kMinTime, kMaxTime)).start_us, &windows);
+  grid.AppendWindowsOf(grid.PaneOf(std::clamp(after_us, kMinTimeUs, kMaxTimeUs - 1)).start_us, &windows);
   const int64_t from_us = std::max(state_->from_us, windows.back().start_us);
-  windows = CollectWindows(source, from_us, until_us, {});
-  windows.erase(std::remove_if(windows.begin(), windows.end(),
-                               [&](const TimeSpan& w) { return w.end_us <= after_us || w.end_us > until_us; }),
-                windows.end());
+  windows = CollectWindows(source, from_us, until_us, {}, until_us);
+  const bool ends_only = !grid.cumulative();
+  windows.erase(
+      std::remove_if(windows.begin(), windows.end(),
+                     [&](const TimeSpan& w) { return w.end_us <= after_us || (ends_only && w.end_us > until_us); }),
+      windows.end());
   return windows;
 }
 
+std::vector<TimeSpan> WindowQuery::CollectCumulative(const RowSource& source, int64_t pane_from_us, int64_t pane_to_us,
+                                                     const std::vector<int64_t>& offsets, int64_t frontier_us) const {
+  struct Period {
+    int64_t first_us = kForever;  // pane that is asked for
+    int64_t last_us = kNever;     // pane that is there
+  };
+  const WindowGrid& grid = state_->grid();
+  std::map<int64_t, Period> periods;
+  TimeSpan at{0, 0};
+  for (int p = 0; p < source.partitions(); ++p) {
+    for (const ViewPane& pane : source.ListPanes(p, pane_from_us, pane_to_us)) {
+      if (!at.Contains(pane.start_us)) at = grid.WindowAt(grid.LastWindowStart(pane.start_us));
+      if (at.start_us < state_->from_us || at.start_us >= state_->to_us) continue;
+      Period& period = periods[at.start_us];
+      period.last_us = std::max(period.last_us, pane.start_us);
+      if (p < static_cast<int>(offsets.size()) && pane.offset < offsets[p]) continue;
+      period.first_us = std::min(period.first_us, pane.start_us);
+    }
+  }
+  std::vector<TimeSpan> result, of_pane;
+  for (const auto& [start_us, period] : periods) {
+    if (period.first_us == kForever) continue;
+    of_pane.clear();
+    grid.AppendWindowsOf(period.first_us, &of_pane);
+    const int64_t begun_us = std::max(period.last_us, frontier_us);
+    int64_t step_us = kNever;  // where the window's last step begins; that of the shortest holds the pane
+    for (auto window = of_pane.rbegin(); window != of_pane.rend() && step_us <= begun_us; ++window) {
+      result.push_back(*window);
+      step_us = window->end_us;
+    }
+  }
+  return result;
+}
+
 std::vector<TimeSpan> WindowQuery::CollectWindows(const RowSource& source, int64_t pane_from_us, int64_t pane_to_us,
-                                                  const std::vector<int64_t>& offsets) const {
-  const WindowGrid& grid = state_->plan->grid;
+                                                  const std::vector<int64_t>& offsets, int64_t frontier_us) const {
+  const WindowGrid& grid = state_->grid();
+  if (grid.cumulative()) return CollectCumulative(source, pane_from_us, pane_to_us, offsets, frontier_us);
   const int64_t from_us = state_->from_us, to_us = state_->to_us;
   std::map<int64_t, int64_t> windows;
   std::vector<TimeSpan> of_pane;
@@ -392,22 +554,70 @@ absl::StatusOr<std::vector<ResultRow>> WindowQuery::WindowRows(RowSource& source
   return state_->Merge(source, window, frontier_us, since, "", 0);
 }
 
+absl::StatusOr<std::vector<PartialRow>> WindowQuery::Partials(RowSource& source, const TimeSpan& window, size_t limit,
+                                                              int64_t* omitted) {
+  std::vector<PartialRow> partials;
+  const Accumulator empty(&state_->plan->layout);
+  for (int p = 0; p < source.partitions(); ++p) {
+    for (const ViewPane& pane : source.ListPanes(p, window.start_us, window.end_us)) {
+      if (partials.size() >= limit) {
+        ++*omitted;
+        continue;
+      }
+      Merged merged;
+      NARU_RETURN_IF_ERROR(state_->AddPane(source, p, pane, INT64_MAX, "", SIZE_MAX, &merged));
+      PartialRow partial;
+      partial.partition = p;
+      partial.pane = state_->plan->grid.PaneOf(pane.start_us);
+      partial.record = pane.record;
+      partial.offset = pane.offset;
+      partial.group_count = merged.rows;
+      const Accumulator& all = merged.groups.empty() ? empty : merged.groups.begin()->second;
+      for (const int i : state_->measures) {
+        partial.measures.emplace_back();
+        state_->plan->layout.Finish(i, all.cell.data(), &partial.measures.back());
+      }
+      partials.push_back(std::move(partial));
+    }
+  }
+  return partials;
+}
+
+std::optional<int64_t> ViewRowSource::ValidFrom() const {
+  std::optional<int64_t> valid_from_us;
+  for (int p = 0; p < view_.partitions(); ++p) {
+    const std::optional<Progress> progress = view_.GetProgress(metric_, p);
+    if (!progress.has_value() || !progress->valid_from_us.has_value()) continue;
+    valid_from_us = std::max(valid_from_us.value_or(kNever), *progress->valid_from_us);
+  }
+  return valid_from_us;
+}
+
+void WindowQuery::Refresh() {
+  state_->prefix.reset();
+  state_->knows_valid_from = false;
+}
+const WindowGrid& WindowQuery::grid() const { return state_->grid(); }
+
 bool WindowQuery::State::Less(const ResultRow& a, const ResultRow& b) const {
   if (order_by == OrderBy::kMeasure) {
-    const double x = a.measures[order_index].SortValue(), y = b.measures[order_index].SortValue();
-    if (x != y) return descending ? x > y : x < y;
+    const MeasureResult &x = a.measures[order_index], &y = b.measures[order_index];
+    if (MeasureResult::Less(x, y)) return !descending;
+    if (MeasureResult::Less(y, x)) return descending;
   } else if (order_by == OrderBy::kDimension) {
     std::string x, y;
     AppendGroupValue(a.group[order_index].ToCel(), &x);
     AppendGroupValue(b.group[order_index].ToCel(), &y);
     if (x != y) return descending ? x > y : x < y;
   }
-  return a.window.start_us != b.window.start_us ? a.window.start_us < b.window.start_us : a.key < b.key;
+  if (a.window != b.window) return Before(a.window, b.window);
+  return a.key < b.key;
 }
 
 absl::StatusOr<ResultPage> WindowQuery::Run(RowSource& source, int64_t frontier_us) {
   State& state = *state_;
-  std::vector<TimeSpan> windows = Windows(source);
+  Refresh();
+  std::vector<TimeSpan> windows = Windows(source, frontier_us);
   if (state.final_only) {
     windows.erase(
         std::remove_if(windows.begin(), windows.end(), [&](const TimeSpan& w) { return w.end_us > frontier_us; }),
@@ -423,17 +633,18 @@ absl::StatusOr<ResultPage> WindowQuery::Run(RowSource& source, int64_t frontier_
   if (wanted > kMaxOrderedRows + 1) return Invalid("page_token", "goes too far; ask for a shorter range of time");
   for (const TimeSpan& window : windows) {
     if (by_window && state.has_after) {
-      if (state.descending ? window.start_us > state.after_window_us : window.start_us < state.after_window_us)
-        continue;
+      if (state.descending ? Before(state.after_window, window) : Before(window, state.after_window)) continue;
     }
-    const bool resumed = by_window && state.has_after && window.start_us == state.after_window_us;
+    const bool resumed = by_window && state.has_after && window == state.after_window;
     if (resumed && state.after_key.empty()) {  // the one group of a window without dimensions was shown
       if (state.latest_window) break;
       continue;
     }
     NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows,
                           state.Merge(source, window, frontier_us, {}, resumed ? state.after_key : "",
-                                      by_window ? wanted - kept.size() : 0));
+                                      by_window && !state.row_filter.valid() ? wanted - kept.size() : 0));
+    rows.erase(std::remove_if(rows.begin(), rows.end(), [&](const ResultRow& row) { return !state.RowPasses(row); }),
+               rows.end());
     const bool any = !rows.empty() || resumed;
     for (ResultRow& row : rows) kept.push_back(std::move(row));
     if (!by_window && kept.size() > 2 * wanted + 1000) {
@@ -460,7 +671,7 @@ std::string WindowQuery::TokenAfter(const ResultPage& page, size_t rows) const {
   const State& state = *state_;
   if (state.order_by != State::OrderBy::kWindow) return state.MakeToken(absl::StrCat(state.skip + rows));
   const ResultRow& last = page.rows[rows - 1];
-  return state.MakeToken(absl::StrCat(last.window.start_us, " ", last.key));
+  return state.MakeToken(absl::StrCat(last.window.start_us, ":", last.window.end_us, " ", last.key));
 }
 
 }  // namespace naru::aggregator

@@ -36,6 +36,9 @@ class RowSource {
   virtual std::vector<ViewPane> ListPanes(int32_t partition, int64_t from_us, int64_t to_us) const = 0;
   virtual absl::Status VisitRows(int32_t partition, int64_t pane_start_us, absl::string_view from_group,
                                  const std::function<bool(const ViewRow&)>& fn) = 0;
+  /// Of events that were received before this time not all are counted: the log no longer reached back to them. Absent:
+  /// all are.
+  virtual std::optional<int64_t> ValidFrom() const { return std::nullopt; }
 };
 
 /// The rows of one metric in the serving view. Borrows it.
@@ -50,6 +53,7 @@ class ViewRowSource : public RowSource {
                          const std::function<bool(const ViewRow&)>& fn) override {
     return view_.VisitRows(metric_, partition, pane_start_us, from_group, fn);
   }
+  std::optional<int64_t> ValidFrom() const override;
 
  private:
   ServingView& view_;
@@ -65,7 +69,18 @@ struct ResultRow {
   bool final = false;
   int32_t revision = 0;
   bool truncated = false;
-  bool changed = false;  ///< since the offsets given to WindowRows
+  bool changed = false;                  ///< since the offsets given to WindowRows
+  std::optional<int64_t> valid_from_us;  ///< the window began before this; see RowSource::ValidFrom
+};
+
+/// What one partition has in one pane, of the groups that a query asks for.
+struct PartialRow {
+  int32_t partition = 0;
+  TimeSpan pane;
+  PaneRecord record;
+  int64_t offset = 0;       ///< in `aggregates`, of the pane's last change
+  int64_t group_count = 0;  ///< of those asked for
+  std::vector<MeasureResult> measures;
 };
 
 /// A page of rows.
@@ -77,7 +92,8 @@ struct ResultPage {
 /// A request checked against a metric. Not thread-safe (its filter evaluates in its own memory). Movable.
 class WindowQuery {
  public:
-  /// Errors: INVALID_ARGUMENT with a field violation for unknown measures, dimensions, order, bad filters and tokens.
+  /// Errors: INVALID_ARGUMENT with a field violation for unknown measures, dimensions, order, bad filters, sizes and
+  /// tokens.
   static absl::StatusOr<WindowQuery> Compile(const v1::QueryWindowsRequest& request,
                                              std::shared_ptr<const MetricPlan> plan);
   WindowQuery(WindowQuery&&) noexcept;
@@ -95,15 +111,27 @@ class WindowQuery {
   /// The token for what follows the first `rows` (at least 1) rows of the page.
   std::string TokenAfter(const ResultPage& page, size_t rows) const;
 
-  /// Windows that have panes and lie in the asked range, by start.
-  std::vector<TimeSpan> Windows(const RowSource& source) const;
+  /// Windows that have panes and lie in the asked range, by start and end. Of cumulative ones those whose last step has
+  /// begun: data came in it or after, or it is not after `frontier_us`.
+  std::vector<TimeSpan> Windows(const RowSource& source, int64_t frontier_us = kNever) const;
   /// The same, of those that a pane changed in since `offsets` (one for each partition).
-  std::vector<TimeSpan> WindowsChangedSince(const RowSource& source, const std::vector<int64_t>& offsets) const;
-  /// The same, of those that end after `after_us` and not after `until_us`.
+  std::vector<TimeSpan> WindowsChangedSince(const RowSource& source, const std::vector<int64_t>& offsets,
+                                            int64_t frontier_us = kNever) const;
+  /// The same, of those that end after `after_us` and not after `until_us`; of cumulative ones also those whose last
+  /// step began in between.
   std::vector<TimeSpan> WindowsEndingIn(const RowSource& source, int64_t after_us, int64_t until_us) const;
   /// All rows of one window by group; `changed` is set where a partial has an offset not below `since` (empty: none).
+  /// Cumulative windows of the same start are quickest in the order of their ends: what the last one was made of is
+  /// kept until Refresh, which must be called before the source is looked at anew (Run does).
   absl::StatusOr<std::vector<ResultRow>> WindowRows(RowSource& source, const TimeSpan& window, int64_t frontier_us,
                                                     const std::vector<int64_t>& since);
+  void Refresh();
+  /// What a window of a query that merges all groups is made of, by partition and pane; at most `limit`, `*omitted`
+  /// says how many more there are.
+  absl::StatusOr<std::vector<PartialRow>> Partials(RowSource& source, const TimeSpan& window, size_t limit,
+                                                   int64_t* omitted);
+  /// The windows that are asked for: the metric's, or those of `window_size`.
+  const WindowGrid& grid() const;
   bool latest_window() const;
   bool final_only() const;
 
@@ -111,7 +139,9 @@ class WindowQuery {
   struct State;
   explicit WindowQuery(std::unique_ptr<State> state);
   std::vector<TimeSpan> CollectWindows(const RowSource& source, int64_t pane_from_us, int64_t pane_to_us,
-                                       const std::vector<int64_t>& offsets) const;
+                                       const std::vector<int64_t>& offsets, int64_t frontier_us) const;
+  std::vector<TimeSpan> CollectCumulative(const RowSource& source, int64_t pane_from_us, int64_t pane_to_us,
+                                          const std::vector<int64_t>& offsets, int64_t frontier_us) const;
   std::unique_ptr<State> state_;
 };
 

@@ -1,6 +1,7 @@
 #include "services/aggregator/window_watch.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -24,6 +25,10 @@ absl::Status BadToken() {
   details.violations.push_back({"version_token", "is not a token of this service"});
   return MakeError(absl::StatusCode::kInvalidArgument, "version_token: is not a token of this service", details);
 }
+
+// A window by both its ends: cumulative ones share their starts.
+using Ends = std::pair<int64_t, int64_t>;
+Ends EndsOf(const TimeSpan& window) { return {window.start_us, window.end_us}; }
 
 // version:frontier:offset,offset,...
 struct Token {
@@ -62,12 +67,12 @@ struct WindowWatch::State {
   std::shared_ptr<const MetricPlan> plan;
   Token known;  // what the reader has
   bool has_known = false;
-  int64_t latest_window_us = kNever;
+  TimeSpan latest_window;
   uint64_t seen_changes = 0;
 
   absl::StatusOr<std::vector<ResultRow>> Collect(RowSource& source, const Token& now, bool reset);
   absl::StatusOr<std::vector<ResultRow>> CollectLatest(RowSource& source, const Token& now, bool reset);
-  std::vector<TimeSpan> WindowsToRead(RowSource& source, const Token& now, bool reset, std::set<int64_t>* crossed);
+  std::vector<TimeSpan> WindowsToRead(RowSource& source, const Token& now, bool reset, std::set<Ends>* crossed);
   void AddRemoved(v1::WatchWindowsResponse* message);
 };
 
@@ -84,6 +89,13 @@ absl::StatusOr<std::unique_ptr<WindowWatch>> WindowWatch::Start(const v1::WatchW
   state->request.clear_page_size();
   state->request.clear_after();
   state->request.clear_order_by();
+  if (!state->request.row_filter().empty()) {
+    ErrorDetails details;
+    details.reason = "WATCH_INVALID";
+    details.violations.push_back({"row_filter", "is not for watches: a row would have to be taken back"});
+    return MakeError(absl::StatusCode::kInvalidArgument, "row_filter: is not for watches; take what passes yourself",
+                     details);
+  }
   double rate_hz = request.max_rate_hz();
   if (!(rate_hz >= 0) || rate_hz > kMaxRateHz) {
     return MakeError(absl::StatusCode::kInvalidArgument, "WATCH_INVALID",
@@ -109,17 +121,17 @@ absl::StatusOr<std::unique_ptr<WindowWatch>> WindowWatch::Start(const v1::WatchW
 }
 
 std::vector<TimeSpan> WindowWatch::State::WindowsToRead(RowSource& source, const Token& now, bool reset,
-                                                        std::set<int64_t>* crossed) {
-  if (reset) return query->Windows(source);
-  std::vector<TimeSpan> windows = query->WindowsChangedSince(source, known.offsets);
+                                                        std::set<Ends>* crossed) {
+  if (reset) return query->Windows(source, now.frontier_us);
+  std::vector<TimeSpan> windows = query->WindowsChangedSince(source, known.offsets, now.frontier_us);
   if (known.frontier_us == now.frontier_us) return windows;
   // Windows whose mark changed although no row did.
   const int64_t low = std::min(known.frontier_us, now.frontier_us), high = std::max(known.frontier_us, now.frontier_us);
-  std::set<int64_t> have;
-  for (const TimeSpan& window : windows) have.insert(window.start_us);
+  std::set<Ends> have;
+  for (const TimeSpan& window : windows) have.insert(EndsOf(window));
   for (const TimeSpan& window : query->WindowsEndingIn(source, low, high)) {
-    crossed->insert(window.start_us);
-    if (have.count(window.start_us) == 0) windows.push_back(window);
+    crossed->insert(EndsOf(window));
+    if (have.count(EndsOf(window)) == 0) windows.push_back(window);
   }
   return windows;
 }
@@ -127,16 +139,18 @@ std::vector<TimeSpan> WindowWatch::State::WindowsToRead(RowSource& source, const
 absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Collect(RowSource& source, const Token& now, bool reset) {
   if (query->latest_window()) return CollectLatest(source, now, reset);
   std::vector<ResultRow> rows;
-  std::set<int64_t> crossed;
+  std::set<Ends> crossed;
   std::vector<TimeSpan> windows = WindowsToRead(source, now, reset, &crossed);
-  // The newest windows first, so that a cut takes the oldest.
-  std::sort(windows.begin(), windows.end(),
-            [](const TimeSpan& a, const TimeSpan& b) { return a.start_us > b.start_us; });
+  // The newest windows first, so that a cut takes the oldest; of those that begin together the shortest first, of which
+  // the longer ones are made.
+  std::sort(windows.begin(), windows.end(), [](const TimeSpan& a, const TimeSpan& b) {
+    return a.start_us != b.start_us ? a.start_us > b.start_us : a.end_us < b.end_us;
+  });
   for (const TimeSpan& window : windows) {
     if (query->final_only() && window.end_us > now.frontier_us) continue;
     NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> all,
                           query->WindowRows(source, window, now.frontier_us, known.offsets));
-    const bool whole = reset || crossed.count(window.start_us) > 0;
+    const bool whole = reset || crossed.count(EndsOf(window)) > 0;
     for (ResultRow& row : all) {
       if (whole || row.changed) rows.push_back(std::move(row));
     }
@@ -144,22 +158,22 @@ absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Collect(RowSource& so
   }
   if (rows.size() > kMaxWatchRows) rows.resize(kMaxWatchRows);
   std::sort(rows.begin(), rows.end(), [](const ResultRow& a, const ResultRow& b) {
-    return a.window.start_us != b.window.start_us ? a.window.start_us < b.window.start_us : a.key < b.key;
+    return a.window != b.window ? EndsOf(a.window) < EndsOf(b.window) : a.key < b.key;
   });
   return rows;
 }
 
 absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::CollectLatest(RowSource& source, const Token& now,
                                                                          bool reset) {
-  std::vector<TimeSpan> windows = query->Windows(source);
+  std::vector<TimeSpan> windows = query->Windows(source, now.frontier_us);
   for (auto window = windows.rbegin(); window != windows.rend(); ++window) {
     if (query->final_only() && window->end_us > now.frontier_us) continue;
     NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows,
                           query->WindowRows(source, *window, now.frontier_us, known.offsets));
     if (rows.empty()) continue;
     const bool is_final = window->end_us <= now.frontier_us, was_final = window->end_us <= known.frontier_us;
-    const bool whole = reset || window->start_us != latest_window_us || is_final != was_final;
-    latest_window_us = window->start_us;
+    const bool whole = reset || *window != latest_window || is_final != was_final;
+    latest_window = *window;
     if (!whole)
       rows.erase(std::remove_if(rows.begin(), rows.end(), [](const ResultRow& row) { return !row.changed; }),
                  rows.end());
@@ -173,15 +187,20 @@ absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::CollectLatest(RowSour
 void WindowWatch::State::AddRemoved(v1::WatchWindowsResponse* message) {
   ViewRowSource source(view, {plan->name, plan->version});
   std::set<int64_t> gone;
-  std::vector<TimeSpan> windows;
+  std::map<int64_t, int64_t> windows;  // the longest of each start
+  std::vector<TimeSpan> of_pane;
   for (const RemovedPane& pane : view.RemovedSince({plan->name, plan->version}, known.offsets)) {
-    plan->grid.AppendWindowsOf(pane.start_us, &windows);
+    of_pane.clear();
+    query->grid().AppendWindowsOf(pane.start_us, &of_pane);
+    for (const TimeSpan& window : of_pane) {
+      int64_t& end_us = windows.try_emplace(window.start_us, window.end_us).first->second;
+      end_us = std::max(end_us, window.end_us);
+    }
   }
-  for (const TimeSpan& window : windows) {
+  for (const auto& [start_us, end_us] : windows) {
     bool left = false;
-    for (int p = 0; p < view.partitions() && !left; ++p)
-      left = !source.ListPanes(p, window.start_us, window.end_us).empty();
-    if (!left) gone.insert(window.start_us);
+    for (int p = 0; p < view.partitions() && !left; ++p) left = !source.ListPanes(p, start_us, end_us).empty();
+    if (!left) gone.insert(start_us);
   }
   for (const int64_t start_us : gone) {
     auto* time = message->add_removed_window_start_times();
@@ -215,6 +234,7 @@ absl::StatusOr<std::vector<v1::WatchWindowsResponse>> WindowWatch::Turn() {
   const bool reset = !s.has_known;
   if (!reset && changes == s.seen_changes && now.frontier_us == s.known.frontier_us) return messages;
   ViewRowSource source(s.view, {plan->name, plan->version});
+  s.query->Refresh();
   NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows, s.Collect(source, now, reset));
   v1::WatchWindowsResponse message;
   message.set_reset(reset);

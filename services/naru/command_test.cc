@@ -138,6 +138,9 @@ class FakeAggregator : public aggregator::v1::AggregatorService::Service {
     measures["users"].set_number(12.5);
     measures["users"].set_relative_error(0.008);
     measures["nothing"];
+    measures["fresh"].set_boolean(true);
+    for (const double bound : {10.0, 99.5}) measures["spans"].mutable_histogram()->add_bounds(bound);
+    for (const int count : {3, 2000, 0}) measures["spans"].mutable_histogram()->add_counts(count);
     auto* item = measures["words"].mutable_top()->add_items();
     item->mutable_key()->set_string_value("생수");
     item->set_count(3);
@@ -145,7 +148,60 @@ class FakeAggregator : public aggregator::v1::AggregatorService::Service {
     row->set_revision(1);
     return grpc::Status::OK;
   }
+
+  grpc::Status ExplainWindow(grpc::ServerContext*, const aggregator::v1::ExplainWindowRequest* asked,
+                             aggregator::v1::ExplainWindowResponse* response) override {
+    explain_request = *asked;
+    response->set_metric("requests");
+    response->set_metric_version(3);
+    response->set_state("RUNNING");
+    response->set_group_count(2);
+    response->mutable_row()->mutable_window_start_time()->set_seconds(1'431'856'800);
+    response->mutable_row()->mutable_window_end_time()->set_seconds(1'431'860'400);
+    (*response->mutable_row()->mutable_measures())["requests"].set_integer(1234);
+    auto* partial = response->add_partials();
+    partial->set_partition(1);
+    partial->mutable_pane_start_time()->set_seconds(1'431'856'800);
+    partial->mutable_pane_end_time()->set_seconds(1'431'857'100);
+    partial->set_group_count(2);
+    partial->set_pane_group_count(5);
+    partial->set_offset(77);
+    (*partial->mutable_measures())["requests"].set_integer(1234);
+    auto* partition = response->add_partitions();
+    partition->set_partition(1);
+    partition->mutable_frontier_time()->set_seconds(1'431'857'000);
+    partition->set_late_count(6);
+    auto* timeline = partition->add_timelines();
+    timeline->set_timeline("import-1");
+    timeline->set_state("OPEN");
+    timeline->mutable_watermark_time()->set_seconds(1'431'857'000);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ListLateEvents(grpc::ServerContext*, const aggregator::v1::ListLateEventsRequest*,
+                              aggregator::v1::ListLateEventsResponse* response) override {
+    auto* late = response->add_events();
+    late->set_name("1/5");
+    late->set_replayed(true);
+    late->mutable_event()->set_id("7");
+    late->mutable_event()->set_type("UserLogin");
+    late->mutable_event()->mutable_time()->set_seconds(1'431'856'800);
+    late->mutable_event()->mutable_lateness()->mutable_timeline_time()->set_seconds(1'431'860'400);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ReplayLateEvents(grpc::ServerContext*, const aggregator::v1::ReplayLateEventsRequest* asked,
+                                aggregator::v1::ReplayLateEventsResponse* response) override {
+    replay_request = *asked;
+    response->set_read_count(3);
+    response->set_replayed_count(2);
+    response->set_duplicate_count(1);
+    return grpc::Status::OK;
+  }
+
   aggregator::v1::QueryWindowsRequest request;
+  aggregator::v1::ExplainWindowRequest explain_request;
+  aggregator::v1::ReplayLateEventsRequest replay_request;
 };
 
 // Has one event type, and notes what it is asked to apply.
@@ -301,7 +357,7 @@ TEST_F(CommandTest, QueryPrintsALineARow) {
   EXPECT_EQ(
       lines[0],
       R"({"window_start":"2015-05-17T10:00:00Z","window_end":"2015-05-17T11:00:00Z","group":{"host":null,"status_class":2},)"
-      R"("measures":{"nothing":null,"requests":9007199254740993,"users":12.5,"words":[{"key":"생수","count":3}]},)"
+      R"("measures":{"fresh":true,"nothing":null,"requests":9007199254740993,"spans":{"bounds":[10,99.5],"counts":[3,2000,0]},"users":12.5,"words":[{"key":"생수","count":3}]},)"
       R"("final":true,"revision":1,"relative_error":{"users":0.008}})");
   EXPECT_EQ(aggregator_.request.filter(), "status_class == 2");
   EXPECT_EQ(aggregator_.request.group_by_size(), 2) << "--group-by is --group_by";
@@ -314,11 +370,53 @@ TEST_F(CommandTest, QueryPrintsTablesAndCsv) {
   EXPECT_THAT(out_, HasSubstr("2015-05-17 19:00:00"));
   EXPECT_THAT(out_, HasSubstr("9,007,199,254,740,993"));
   EXPECT_THAT(out_, HasSubstr("생수 3"));
+  EXPECT_THAT(out_, HasSubstr("<=10: 3, <=99.5: 2,000, >99.5: 0"));
   EXPECT_THAT(out_, Not(HasSubstr("\x1b"))) << "no colour off a terminal";
   EXPECT_EQ(aggregator_.request.page_size(), 1);
   EXPECT_EQ(Naru({"query", "requests", "--output", "csv", "--limit", "1"}), 0);
-  EXPECT_THAT(out_, HasSubstr("window_start,window_end,host,status_class,nothing,requests,users,words,final,revision\n"
-                              "2015-05-17T10:00:00Z,2015-05-17T11:00:00Z,,2,,9007199254740993,12.5,"));
+  EXPECT_THAT(out_,
+              HasSubstr("window_start,window_end,host,status_class,fresh,nothing,requests,spans,users,words,final,"
+                        "revision\n2015-05-17T10:00:00Z,2015-05-17T11:00:00Z,,2,true,,9007199254740993,"
+                        "\"{\"\"bounds\"\":[10,99.5],\"\"counts\"\":[3,2000,0]}\",12.5,"));
+}
+
+TEST_F(CommandTest, QuerySendsSizesAndRowFilters) {
+  EXPECT_EQ(Naru({"query", "requests", "--by", "1d", "--having", "requests > 5", "--limit", "1"}), 0) << err_;
+  EXPECT_EQ(aggregator_.request.window_size(), "1d");
+  EXPECT_EQ(aggregator_.request.row_filter(), "requests > 5");
+}
+
+TEST_F(CommandTest, WhySaysWhatANumberIsMadeOfAndWhatHoldsItBack) {
+  EXPECT_EQ(Naru({"why", "requests", "2015-05-17T10:00:00Z", "host=a.example,status_class=2"}), 0) << err_;
+  EXPECT_EQ(aggregator_.explain_request.filter(), "host == \"a.example\" && status_class == 2");
+  EXPECT_EQ(aggregator_.explain_request.window_start_time().seconds(), 1'431'856'800);
+  EXPECT_THAT(out_, HasSubstr("requests, version 3, RUNNING"));
+  EXPECT_THAT(out_, HasSubstr("running, partition 1 is at 2015-05-17 10:03:20 (import-1)"));
+  EXPECT_THAT(out_, HasSubstr("import-1 OPEN"));
+  EXPECT_THAT(out_, HasSubstr("1,234"));
+  EXPECT_EQ(Naru({"why", "requests", "latest", "status_class > 2", "--output", "json"}), 0) << err_;
+  EXPECT_EQ(aggregator_.explain_request.filter(), "status_class > 2");
+  EXPECT_FALSE(aggregator_.explain_request.has_window_start_time());
+  EXPECT_THAT(out_, HasSubstr(R"("measures":{"requests":1234}}],"omitted_partials":0})"));
+  EXPECT_THAT(out_, HasSubstr(R"("late":6)"));
+  EXPECT_EQ(Naru({"why"}), 2);
+  EXPECT_EQ(Naru({"why", "requests", "soon"}), 2);
+}
+
+TEST_F(CommandTest, LateEventsAreListedAndReplayed) {
+  EXPECT_EQ(Naru({"late", "list", "requests"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("1/5"));
+  EXPECT_THAT(out_, HasSubstr("2015-05-17T11:00:00Z"));
+  EXPECT_EQ(Naru({"late", "list", "requests", "--output", "json"}), 0);
+  EXPECT_THAT(out_, HasSubstr(R"({"name":"1/5","replayed":true,"timeline_time":"2015-05-17T11:00:00Z","event":{)"));
+  EXPECT_EQ(Naru({"late", "replay", "requests"}), 2);
+  EXPECT_THAT(err_, HasSubstr("naru late list requests"));
+  EXPECT_EQ(Naru({"late", "replay", "requests", "1/5", "--dry_run", "--output", "json"}), 0) << err_;
+  EXPECT_EQ(out_, "{\"read\":3,\"replayed\":2,\"duplicate\":1,\"skipped\":0}\n");
+  EXPECT_EQ(aggregator_.replay_request.names(0), "1/5");
+  EXPECT_TRUE(aggregator_.replay_request.dry_run());
+  EXPECT_EQ(Naru({"late", "replay", "requests", "--all"}), 0);
+  EXPECT_EQ(aggregator_.replay_request.names_size(), 0);
 }
 
 TEST_F(CommandTest, AnUnknownMetricSaysHowToListThem) {

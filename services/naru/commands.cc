@@ -54,11 +54,24 @@ std::vector<CommandEntry> WindowCommands() {
        "Waits until everything that is in the log by now is counted; --fast does not.",
        "naru query hot-activity --latest --group_by gender\n"
        "naru query requests --from 2015-05-17 --to 2015-05-18 --output json\n"
+       "naru query requests --by 1d --having 'requests > 1000'\n"
        "naru query hot-activity --from 2h --where 'gender == \"F\"' --order_by 'login desc' --limit 10",
        MakeQueryCommand},
       {"watch", "Print rows of a metric's windows, then each change.", "",
        "naru watch hot-activity --latest --group_by gender\nnaru watch requests --output json --rate 1",
        MakeWatchCommand},
+      {"why", "Show how the numbers of a window came about.",
+       "What each partition and pane holds, how far each partition and timeline is, and what did not count.",
+       "naru why hot-activity\nnaru why requests 2015-05-17T10:00:00Z\n"
+       "naru why hot-activity latest gender=F,age_band=20 --output json",
+       MakeWhyCommand},
+      {"late list", "List events that came later than a metric's allowed_lateness.", "",
+       "naru late list hot-activity\nnaru late list hot-activity --output json --limit 0", MakeLateListCommand},
+      {"late replay", "Count late events after all.",
+       "In that metric only, each exactly once however often it is replayed; windows that were final get a higher "
+       "revision.\n"
+       "A record of the replay is written to the log, so that a later version of the metric counts them once too.",
+       "naru late replay hot-activity --all --dry_run\nnaru late replay hot-activity 0/42 3/17", MakeLateReplayCommand},
       {"top", "Show the live windows of all metrics on one screen, with the accounting under them.",
        "On a terminal the screen changes in place; elsewhere a snapshot is printed whenever something changed.",
        "naru top\nnaru top hot-activity search-words\nnaru top --once", MakeTopCommand},

@@ -30,6 +30,8 @@ class RowFlags {
     options.Add("to", &to_, "Windows that start before this time.").ValueName("TIME");
     options.Add("where", &where_, "A CEL expression over the dimensions: 'gender == \"F\" && age_band >= 20'.")
         .ValueName("EXPR");
+    options.Add("by", &window_size_, "Windows of this length instead of the metric's: 1h, 1d, 1w, 1mo.")
+        .ValueName("SIZE");
     options.Add("group_by", &group_by_, "Keep only these dimensions and merge the others; `none` merges all groups.")
         .ValueName("NAME,...");
     options.Add("measures", &measures_, "Only these measures.").ValueName("NAME,...");
@@ -61,6 +63,7 @@ class RowFlags {
       for (const std::string& name : group_by_) request.add_group_by(name);
     }
     for (const std::string& name : measures_) request.add_measures(name);
+    request.set_window_size(window_size_);
     request.set_latest_window(latest_);
     request.set_final_only(final_only_);
     return request;
@@ -69,7 +72,7 @@ class RowFlags {
 
  private:
   std::vector<std::string> metric_;
-  std::string from_, to_, where_;
+  std::string from_, to_, where_, window_size_;
   std::vector<std::string> group_by_;
   std::vector<std::string> measures_;
   bool latest_ = false;
@@ -113,6 +116,8 @@ class QueryCommand : public Command {
     rows_.AddTo(options);
     options.Add("order_by", &order_by_, "`measure`, `measure desc`, `window_start desc` or a dimension.")
         .ValueName("ORDER");
+    options.Add("having", &having_, "A CEL expression over measures and dimensions of rows: 'per_user > 2'.")
+        .ValueName("EXPR");
     options.Add("limit", &limit_, "At most this many rows; 0 = all.").Range(0, 1e9);
     options.Add("fast", &fast_, "Take what is counted already, do not wait for events that just came.");
   }
@@ -120,6 +125,7 @@ class QueryCommand : public Command {
   absl::StatusOr<int> Run(Session& session) override {
     NARU_ASSIGN_OR_RETURN(QueryWindowsRequest request, rows_.MakeRequest());
     request.set_order_by(order_by_);
+    request.set_row_filter(having_);
     request.set_fast(fast_);
     NARU_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, Connect(session.connection));
     const auto stub = AggregatorService::NewStub(channel);
@@ -148,6 +154,7 @@ class QueryCommand : public Command {
  private:
   RowFlags rows_;
   std::string order_by_;
+  std::string having_;
   int64_t limit_ = 0;
   bool fast_ = false;
 };

@@ -103,13 +103,22 @@ class StatusCommand : public Command {
     return lag.Text();
   }
 
+  // `REBUILDING 40%`, `FAILED: why`.
+  static std::string StateText(const aggregator::v1::MetricStatus& metric) {
+    if (!metric.message().empty()) return metric.state() + ": " + metric.message();
+    if (metric.state() != "REBUILDING") return metric.state();
+    return absl::StrCat(metric.state(), " ", static_cast<int>(metric.progress_percent()), "%");
+  }
+
   static std::string MetricsJson(const Answers& answers) {
     JsonArray metrics;
     for (const auto& metric : answers.metrics.metrics()) {
       JsonObject json;
       json.Add("metric", metric.metric()).Add("version", metric.version()).Add("state", metric.state());
       if (!metric.message().empty()) json.Add("message", metric.message());
-      json.Add("lag", metric.lag());
+      json.Add("lag", metric.lag()).Add("progress_percent", metric.progress_percent());
+      if (metric.answering_version() != metric.version()) json.Add("answering_version", metric.answering_version());
+      if (metric.has_valid_from_time()) json.Add("valid_from", TimeText(metric.valid_from_time()));
       if (metric.has_watermark_time()) json.Add("watermark_time", TimeText(metric.watermark_time()));
       json.Add("groups", metric.group_count()).Add("state_bytes", metric.state_bytes());
       json.Add("matched", metric.matched_count()).Add("not_matched", metric.not_matched_count());
@@ -180,9 +189,8 @@ class StatusCommand : public Command {
       RowPrinter printer(stdout, OutputFormat::kTable, colour,
                          {"metric", "state", "lag", "groups", "matched", "late", "watermark"});
       for (const auto& metric : answers.metrics.metrics()) {
-        printer.Add({TextCell(metric.metric()),
-                     TextCell(metric.message().empty() ? metric.state() : metric.state() + ": " + metric.message()),
-                     NumberCell(metric.lag()), NumberCell(metric.group_count()), NumberCell(metric.matched_count()),
+        printer.Add({TextCell(metric.metric()), TextCell(StateText(metric)), NumberCell(metric.lag()),
+                     NumberCell(metric.group_count()), NumberCell(metric.matched_count()),
                      NumberCell(metric.late_count()),
                      metric.has_watermark_time() ? TextCell(TimeText(metric.watermark_time())) : NullCell()});
       }

@@ -36,6 +36,23 @@ Cell TopCell(const aggregator::v1::TopK& top) {
   return RawCell(text, json.Text());
 }
 
+// `<=10: 3, <=100: 5, >100: 0`.
+Cell HistogramCell(const aggregator::v1::Histogram& histogram) {
+  JsonArray bounds, counts;
+  std::string text;
+  for (int i = 0; i < histogram.counts_size(); ++i) {
+    const bool last = i >= histogram.bounds_size();
+    const double bound = last ? histogram.bounds(histogram.bounds_size() - 1) : histogram.bounds(i);
+    if (!last) bounds.AddRaw(JsonNumber(bound));
+    counts.AddRaw(std::to_string(histogram.counts(i)));
+    absl::StrAppend(&text, text.empty() ? "" : ", ", last ? ">" : "<=", JsonNumber(bound), ": ",
+                    WithThousands(histogram.counts(i)));
+  }
+  JsonObject json;
+  json.AddRaw("bounds", bounds.Text()).AddRaw("counts", counts.Text());
+  return RawCell(text, json.Text());
+}
+
 template <typename Map>
 std::vector<std::string> SortedKeys(const Map& map) {
   std::vector<std::string> keys;
@@ -54,8 +71,13 @@ Cell MeasureCell(const MeasureValue& value) {
       return NumberCell(value.number());
     case MeasureValue::kText:
       return TextCell(value.text());
+    case MeasureValue::kBoolean:
+      return BoolCell(value.boolean());
     case MeasureValue::kTop:
       return TopCell(value.top());
+    case MeasureValue::kHistogram:
+      if (value.histogram().bounds().empty()) return NullCell();
+      return HistogramCell(value.histogram());
     case MeasureValue::kError: {
       JsonObject json;
       json.Add("error", value.error());
@@ -90,6 +112,7 @@ std::string WindowRowJson(const WindowRow& row) {
   json.Add("final", row.final()).Add("revision", row.revision());
   if (!errors.empty()) json.AddRaw("relative_error", errors.Text());
   if (row.truncated()) json.Add("truncated", true);
+  if (row.has_valid_from_time()) json.Add("valid_from", TimeText(row.valid_from_time()));
   return json.Text();
 }
 

@@ -17,10 +17,12 @@ class WindowRow;
 namespace naru::cli {
 
 /// {"window_start":"...","window_end":"...","group":{...},"measures":{...},"final":true,"revision":1}, and where they
-/// apply "relative_error":{measure: share}, "truncated":true.
+/// apply "relative_error":{measure: share}, "truncated":true, "valid_from":"..." (not all is in it that was received
+/// before).
 std::string WindowRowJson(const aggregator::v1::WindowRow& row);
 
-/// A measure for people and programs: numbers, text, `word 12, word 9` for top_k, null, or the error.
+/// A measure for people and programs: numbers, text, `word 12, word 9` for top_k, `<=10: 3, >10: 0` for a histogram,
+/// null, or the error.
 Cell MeasureCell(const aggregator::v1::MeasureValue& value);
 
 /// A dimension's value; a missing one is `-`.
