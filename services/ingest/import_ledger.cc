@@ -81,7 +81,7 @@ const LedgerRange* ImportLedger::Find(const ChainId& start) const {
 
 const LedgerRange* ImportLedger::FindEnd(const ChainId& end, ChainId* start) const {
   for (const auto& [first, range] : ranges_) {
-    if (!(range.end == end)) continue;
+    if (!(range.end == end) || range.line_count == 0) continue;  // a part of a line
     *start = first;
     return &range;
   }

@@ -329,7 +329,7 @@ void ImportRun::State::ChooseTimeline(const ParsedBatch& batch) {
 
 /// The first lines that are new go into the range that they follow on, while that is a small one.
 void ImportRun::State::ExtendOpenRange(ParsedBatch* batch) const {
-  if (!open_range.has_value() || !(batch->start == options.position->line_id) || !batch->ends_range) return;
+  if (!open_range.has_value() || !(batch->start == options.position->line_id)) return;
   const LedgerRange& open = open_range->range;
   if (open.line_count + batch->range.line_count > static_cast<int64_t>(options.block.lines)) return;
   if (batch->range.end_byte - open_range->begin_byte > static_cast<int64_t>(options.block.bytes)) return;

@@ -638,6 +638,16 @@ TEST_P(ImportRunTest, TheRealAccessLogGoesInOnce) {
   EXPECT_EQ(Import(Gzip(contents.str()), -1, 1 << 20).Counts(), "read 10000 accepted 0 duplicate 9999 rejected 1");
 }
 
+TEST(ImportLedger, FindsTheRangeOfALineAndNotThoseOfItsParts) {
+  ImportLedger ledger;
+  const ChainId line{1, 2}, before{3, 4};
+  for (uint64_t part = 0; part < 50; ++part) ledger.Add({5, part}, {.end = line, .event_count = 100});
+  ledger.Add(before, {.end = line, .line_count = 1, .event_count = 5000});
+  ChainId start;
+  ASSERT_NE(ledger.FindEnd(line, &start), nullptr);
+  EXPECT_TRUE(start == before);
+}
+
 TEST(LineChain, EachIdentityDependsOnAllBefore) {
   const ChainId a = NextChainId(ChainStart("s"), "x");
   const ChainId b = NextChainId(a, "x");
