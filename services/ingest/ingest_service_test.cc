@@ -305,6 +305,7 @@ TEST_F(IngestServiceTest, EndsStreamsAndReadersWhenItStops) {
 
 TEST_F(IngestServiceTest, StopsThoughAReaderTakesNothing) {
   StopServing();
+  ingest_.Reopen();
   Serve(std::chrono::milliseconds(100));
   for (int n = 0; n < 40; ++n) {  // 40 MB: more than gRPC itself holds on the way
     v1::PublishEventsRequest request;

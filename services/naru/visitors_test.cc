@@ -217,9 +217,9 @@ TEST(ZigbangTest, EachStepOfTheFunnelLosesPeople) {
   }
   const auto count = [&](const char* type) { return users[type].size(); };
   EXPECT_GT(count("session_start"), count("view_item"));
-  EXPECT_GT(count("view_item"), 2 * count("add_to_wishlist"));
-  EXPECT_GT(count("add_to_wishlist"), 2 * count("add_to_cart"));
-  EXPECT_GT(count("add_to_cart"), 2 * count("begin_checkout"));
+  EXPECT_GT(2 * count("view_item"), 3 * count("add_to_wishlist"));
+  EXPECT_GT(2 * count("add_to_wishlist"), 3 * count("add_to_cart"));
+  EXPECT_GT(2 * count("add_to_cart"), 3 * count("begin_checkout"));
   EXPECT_GT(count("begin_checkout"), count("purchase"));
   EXPECT_GT(count("purchase"), 0);
 }
