@@ -18,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "naru/catalog/v1/resources.pb.h"
 #include "services/aggregator/metric_evaluator.h"
+#include "services/aggregator/user_evaluator.h"
 
 namespace naru {
 namespace {
@@ -34,6 +35,7 @@ ResourceSet LoadPack(const std::string& name) {
   catalog::TestRunners runners;
   catalog::RegisterResourceChecks(&runners);
   aggregator::RegisterMetricTests(&runners);
+  aggregator::RegisterUserTests(&runners);
   catalog::CheckOffline(&runners, &set);
   for (const FileProblem& problem : set.problems) ADD_FAILURE() << problem.ToString();
   return set;
