@@ -279,6 +279,10 @@ inline constexpr char kAggregatesTopic[] = "aggregates";
 inline constexpr char kCatalogTopic[] = "naru.catalog";
 /// Compacted: import ledgers, positions in others' topics, accounting of what the log cannot tell by itself.
 inline constexpr char kLedgerTopic[] = "naru.ledger";
+/// Compacted: how far each Sink is, which are paused.
+inline constexpr char kSinksTopic[] = "naru.sinks";
+/// Rows that a Sink's store refused for good.
+inline constexpr char kSinksDeadLetterTopic[] = "sinks.dlq";
 
 /// The partition of `key` among `partitions`: the same on every implementation and for ever (XXH3 64 of the key).
 int PartitionOf(absl::string_view key, int partitions);

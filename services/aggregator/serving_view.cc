@@ -257,6 +257,7 @@ void ServingView::ApplyRecord(const event_log::FetchedRecord& record, const Reco
       Progress progress;
       gone = record.tombstone;
       view->progress.reset();
+      view->committed_offset = record.offset + 1;
       if (!gone && DecodeProgress(record.value, &progress)) view->progress = std::move(progress);
     }
   }
@@ -426,6 +427,17 @@ std::string ServingView::GetSpec(const MetricId& metric) const {
   if (view == nullptr) return "";
   MutexLock lock(&view->mu);
   return view->spec;
+}
+
+std::vector<int64_t> ServingView::CommittedOffsets(const MetricId& metric) const {
+  std::vector<int64_t> offsets(partitions_.load(), 0);
+  const std::shared_ptr<MetricView> view = Find(metric);
+  if (view == nullptr) return offsets;
+  for (size_t p = 0; p < view->partitions.size(); ++p) {
+    MutexLock lock(&view->partitions[p]->mu);
+    offsets[p] = view->partitions[p]->committed_offset;
+  }
+  return offsets;
 }
 
 bool ServingView::Joined(const MetricId& metric) const {

@@ -85,6 +85,9 @@ class ServingView : public PaneSource {
   std::optional<Progress> GetProgress(const MetricId& metric, int32_t partition) const;
   /// The metric's definition, from any partition; empty: not known.
   std::string GetSpec(const MetricId& metric) const;
+  /// For each partition: all that was committed for the metric before this offset is in the view. Behind AppliedOffset
+  /// while a commit is there in part.
+  std::vector<int64_t> CommittedOffsets(const MetricId& metric) const;
   /// Whether the metric has caught up in all partitions.
   bool Joined(const MetricId& metric) const;
   /// Panes with start in [from_us, to_us), by start.
@@ -130,6 +133,7 @@ class ServingView : public PaneSource {
   struct PartitionView {
     Mutex mu;
     std::optional<Progress> progress ABSL_GUARDED_BY(mu);
+    int64_t committed_offset ABSL_GUARDED_BY(mu) = 0;  // after the last progress record, which ends a commit
     std::map<int64_t, PaneView> panes ABSL_GUARDED_BY(mu);
   };
   struct MetricView {
