@@ -61,6 +61,15 @@ bool HasHead(int fd, const Generation& file) {
   return HeadHash(fd, &size) == file.head && size == file.head_size;
 }
 
+/// The name without what rotation added. A rotated file that was found while nothing had the log's own name was given
+/// its own as name; it is of the same log nevertheless.
+absl::string_view LogName(absl::string_view name) {
+  for (size_t length = 1; length < name.size(); ++length) {
+    if (IsRotatedName(name, name.substr(0, length))) return name.substr(0, length);
+  }
+  return name;
+}
+
 bool Holds(int fd, const struct stat& listed) {
   struct stat info {};
   return fd >= 0 && fstat(fd, &info) == 0 && IdOf(info) == IdOf(listed);
@@ -372,7 +381,7 @@ absl::Status Follower::State::ExamineUnknown(const Candidate& candidate) {
     return absl::OkStatus();
   }
   const bool same_name = std::any_of(kept.generations.begin(), kept.generations.end(),
-                                     [&](const auto& file) { return file->name == candidate.name; });
+                                     [&](const auto& file) { return LogName(file->name) == LogName(candidate.name); });
   return Begin(candidate, &opened, compressed, first_line, !alike.empty() && same_name);
 }
 
