@@ -25,6 +25,7 @@ pkg_check_modules(pc_re2 REQUIRED IMPORTED_TARGET re2)
 add_library(PkgConfig::zstd ALIAS PkgConfig::pc_zstd)
 add_library(PkgConfig::lz4 ALIAS PkgConfig::pc_lz4)
 add_library(PkgConfig::re2 ALIAS PkgConfig::pc_re2)
+pkg_check_modules(jemalloc jemalloc)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
 find_program(NARU_PROTOC protoc REQUIRED)

@@ -18,6 +18,7 @@ constexpr milliseconds kHurriedCommit{20};
 constexpr size_t kFewRecords = 500;
 constexpr milliseconds kMaxRetryDelay{30'000};
 constexpr milliseconds kRestoreTimeout{60'000};
+constexpr milliseconds kStopLook{200};
 constexpr milliseconds kEvictionInterval{500};
 constexpr size_t kRebuildSliceBytes = size_t{2} << 20;
 
@@ -205,18 +206,22 @@ absl::StatusOr<std::vector<std::pair<int, int64_t>>> ConsumeLoop::Assign(Session
   NARU_ASSIGN_OR_RETURN(const event_log::TopicInfo aggregates, log_.DescribeTopic(event_log::kAggregatesTopic));
   std::map<int, int64_t> next;
   for (const auto& [p, offset] : committed) next[p] = offset;
-  const bool caught_up = view_.WaitUntil(
-      [&] {
-        for (const int p : partitions) {
-          for (const event_log::PartitionInfo& info : aggregates.partitions) {
-            if (info.partition == p && view_.AppliedOffset(p) < info.end_offset) return false;
-          }
-          // The head record was committed with the offset, so this holds even where the topic's end was not yet told.
-          if (next.count(p) > 0 && view_.HeadOffset(p) < next[p]) return false;
-        }
-        return true;
-      },
-      kRestoreTimeout);
+  const auto has_all = [&] {
+    for (const int p : partitions) {
+      for (const event_log::PartitionInfo& info : aggregates.partitions) {
+        if (info.partition == p && view_.AppliedOffset(p) < info.end_offset) return false;
+      }
+      // The head record was committed with the offset, so this holds even where the topic's end was not yet told.
+      if (next.count(p) > 0 && view_.HeadOffset(p) < next[p]) return false;
+    }
+    return true;
+  };
+  bool caught_up = false;
+  const auto until = SteadyClock::now() + kRestoreTimeout;
+  while (!caught_up && SteadyClock::now() < until) {
+    if (stopping()) return MakeError(absl::StatusCode::kCancelled, "STOPPING", "the aggregator stops");
+    caught_up = view_.WaitUntil(has_all, kStopLook);
+  }
   if (!caught_up)
     return MakeError(absl::StatusCode::kUnavailable, "VIEW_BEHIND", "the view did not reach the end of aggregates");
   std::vector<std::pair<int, int64_t>> positions;
