@@ -25,6 +25,7 @@ struct Row {
   bool dirty = false;      ///< changed since the last commit
   bool persisted = false;  ///< a commit, or the store, has it
   bool bumped = false;     ///< the commit that is under way has counted a revision of it
+  bool revised = false;    ///< session windows: an event changed sessions that were counted, since the last commit
 
   char* cell() { return reinterpret_cast<char*>(this + 1); }
   const char* cell() const { return reinterpret_cast<const char*>(this + 1); }

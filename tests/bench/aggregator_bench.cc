@@ -184,13 +184,13 @@ void RunKernel(const char* name, const std::vector<catalog::v1::Metric>& metrics
     std::vector<std::unique_ptr<MetricState>> states;
     std::vector<MetricState*> pointers;
     for (const auto& plan : plans->plans) {
-      states.push_back(std::make_unique<MetricState>(plan, 0, nullptr));
+      states.push_back(std::make_unique<MetricState>(plan, 0, nullptr, nullptr));
       pointers.push_back(states.back().get());
     }
     std::vector<LateEvent> late;
     const double start = ThreadSeconds();
     for (const event_log::FetchedBatch& batch : batches)
-      Must(kernel.Process(batch, INT64_MAX, pointers, nullptr, &late));
+      Must(kernel.Process(batch, 0, INT64_MAX, pointers, nullptr, &late).status());
     rates.push_back(static_cast<double>(events.size()) / (ThreadSeconds() - start));
   }
   std::sort(rates.begin(), rates.end());

@@ -18,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "naru/catalog/v1/resources.pb.h"
 #include "services/aggregator/metric_evaluator.h"
+#include "services/aggregator/user_evaluator.h"
 
 namespace naru {
 namespace {
@@ -34,6 +35,7 @@ ResourceSet LoadPack(const std::string& name) {
   catalog::TestRunners runners;
   catalog::RegisterResourceChecks(&runners);
   aggregator::RegisterMetricTests(&runners);
+  aggregator::RegisterUserTests(&runners);
   catalog::CheckOffline(&runners, &set);
   for (const FileProblem& problem : set.problems) ADD_FAILURE() << problem.ToString();
   return set;
@@ -89,7 +91,7 @@ TEST(CiaoLabella, HoldsItsNineMessageKindsItsFormatAndItsMetrics) {
   EXPECT_THAT(NamesOf(OfKind(set, "InputFormat")), ElementsAre("ciao-labella-envelope"));
   EXPECT_THAT(NamesOf(OfKind(set, "Metric")),
               ElementsAre("click-prices", "eco-points", "hot-activity", "lesswaste-distances", "member-points",
-                          "popular-words", "product-clicks", "search-words"));
+                          "popular-words", "product-clicks", "search-words", "stay-time"));
   EXPECT_EQ(OfKind(set, "Metric")["hot-activity"]->metric().measures_size(), 13);
   for (const auto& [name, metric] : OfKind(set, "Metric"))
     EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
@@ -146,8 +148,11 @@ TEST(Zigbang, HoldsItsEventTypesItsFormatAndItsMetrics) {
     EXPECT_TRUE(type->event_type().schema().properties().at("address").x_personal()) << name;
   }
   EXPECT_THAT(NamesOf(OfKind(set, "InputFormat")), ElementsAre("zigbang-lines"));
-  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("daily-users", "favourites", "homes", "hourly-activity",
-                                                          "hours-of-the-day", "realtime", "regions", "weekly-users"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Metric")),
+              ElementsAre("daily-users", "favourites", "homes", "hourly-activity", "hours-of-the-day", "realtime",
+                          "regions", "sessions", "weekly-users"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Funnel")), ElementsAre("contract"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Retention")), ElementsAre("weekly-return"));
   for (const auto& [name, metric] : OfKind(set, "Metric"))
     EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
 }
@@ -195,7 +200,7 @@ TEST(Zigbang, WritesEachOfTheSeventeenProvincesByItsFullName) {
 TEST(Weblog, HoldsItsMetrics) {
   const ResourceSet set = LoadPack("weblog");
   EXPECT_THAT(NamesOf(OfKind(set, "EventType")), ElementsAre("HttpRequest"));
-  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("requests", "top-paths", "visitors"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("requests", "top-paths", "visitors", "visits"));
 }
 
 TEST(Weblog, TakesARealLogButForItsOneBrokenLine) {
