@@ -146,6 +146,7 @@ void EventKernel::AddPending(MetricState* state, const MetricState::Match& match
 }
 
 void EventKernel::Flush() {
+  for (const Pending& pending : pending_) pending.match.pane->PrefetchRow(pending.match.hash);
   for (const Pending& pending : pending_) {
     const absl::string_view key(keys_.data() + pending.key_begin, pending.key_size);
     pending.state->Count(pending.match, key, pending.received_us, *pending.activation, *pending.event);
