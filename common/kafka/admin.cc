@@ -1,15 +1,22 @@
 #include "common/kafka/admin.h"
 
+#include <algorithm>
+#include <deque>
 #include <functional>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/kafka/client.h"
 #include "common/kafka/errors.h"
 #include "common/status/status.h"
+#include "common/sync/mutex.h"
 
 namespace naru::kafka {
 namespace {
+
+// Clients kept to ask for groups' offsets, one for each of the groups asked for last.
+constexpr size_t kKeptGroups = 8;
 
 using SteadyClock = std::chrono::steady_clock;
 using EventPtr = std::unique_ptr<rd_kafka_event_t, Deleter>;
@@ -38,20 +45,46 @@ std::vector<int> FirstPartitions(int count) {
 }  // namespace
 
 struct Admin::State {
+  ClientOptions options;
   std::unique_ptr<Client> client;
   std::chrono::milliseconds timeout;
+  Mutex mu;
+  std::deque<std::pair<std::string, std::shared_ptr<Client>>> of_groups ABSL_GUARDED_BY(mu);  // the last used first
 
   int timeout_ms() const { return static_cast<int>(timeout.count()); }
 
+  // A consumer only asks for the end of a partition with respect to open transactions, and for offsets of its own
+  // group.
+  absl::StatusOr<std::unique_ptr<Client>> MakeClient(Settings settings) const {
+    settings.insert(settings.begin(), {{"isolation.level", "read_committed"},
+                                       {"enable.auto.commit", "false"},
+                                       {"allow.auto.create.topics", "false"},
+                                       {"retry.backoff.ms", "20"},
+                                       {"socket.timeout.ms", absl::StrCat(timeout.count())}});
+    return Client::Make(RD_KAFKA_CONSUMER, options, settings);
+  }
+
+  // A client of the group that never joins it.
+  absl::StatusOr<std::shared_ptr<Client>> ClientOf(const std::string& group) {
+    MutexLock lock(&mu);
+    auto found =
+        std::find_if(of_groups.begin(), of_groups.end(), [&](const auto& kept) { return kept.first == group; });
+    if (found == of_groups.end()) {
+      NARU_ASSIGN_OR_RETURN(std::shared_ptr<Client> made, MakeClient({{"group.id", group}}));
+      of_groups.emplace_front(group, std::move(made));
+      if (of_groups.size() > kKeptGroups) of_groups.pop_back();
+    } else {
+      std::rotate(of_groups.begin(), found, found + 1);
+    }
+    return of_groups.front().second;
+  }
+
   // Runs one request of the admin API and returns its answer.
-  absl::StatusOr<EventPtr> Ask(rd_kafka_admin_op_t op, absl::string_view what, bool stable_offsets,
+  absl::StatusOr<EventPtr> Ask(rd_kafka_admin_op_t op, absl::string_view what,
                                const std::function<void(const rd_kafka_AdminOptions_t*, rd_kafka_queue_t*)>& request) {
     std::unique_ptr<rd_kafka_AdminOptions_t, Deleter> options(rd_kafka_AdminOptions_new(client->get(), op));
     char error[256];
     rd_kafka_AdminOptions_set_request_timeout(options.get(), timeout_ms(), error, sizeof error);
-    if (stable_offsets) {
-      NARU_RETURN_IF_ERROR(TakeError(rd_kafka_AdminOptions_set_require_stable_offsets(options.get(), 1), what));
-    }
     std::unique_ptr<rd_kafka_queue_t, Deleter> queue(rd_kafka_queue_new(client->get()));
     request(options.get(), queue.get());
     // librdkafka answers within its own timeout; the margin only guards against it never doing so.
@@ -80,15 +113,9 @@ struct Admin::State {
 absl::StatusOr<std::unique_ptr<Admin>> Admin::Open(const ClientOptions& options, std::chrono::milliseconds timeout) {
   auto state = std::make_unique<State>();
   state->timeout = timeout;
-  ClientOptions own = options;
-  own.on_statistics = nullptr;  // a client that only asks has nothing to tell
-  // A consumer, because only its requests for the end of a partition respect open transactions.
-  NARU_ASSIGN_OR_RETURN(state->client, Client::Make(RD_KAFKA_CONSUMER, own,
-                                                    {{"isolation.level", "read_committed"},
-                                                     {"enable.auto.commit", "false"},
-                                                     {"allow.auto.create.topics", "false"},
-                                                     {"retry.backoff.ms", "20"},
-                                                     {"socket.timeout.ms", absl::StrCat(timeout.count())}}));
+  state->options = options;
+  state->options.on_statistics = nullptr;  // a client that only asks has nothing to tell
+  NARU_ASSIGN_OR_RETURN(state->client, state->MakeClient({}));
   return std::unique_ptr<Admin>(new Admin(std::move(state)));
 }
 
@@ -109,10 +136,10 @@ absl::Status Admin::CreateTopic(const std::string& topic, int partitions, int re
       NARU_RETURN_IF_ERROR(StatusOf(rd_kafka_NewTopic_set_config(request.get(), name.c_str(), value.c_str()), what));
     }
     rd_kafka_NewTopic_t* topics[] = {request.get()};
-    NARU_ASSIGN_OR_RETURN(
-        EventPtr event, state_->Ask(RD_KAFKA_ADMIN_OP_CREATETOPICS, what, false, [&](const auto* options, auto* queue) {
-          rd_kafka_CreateTopics(state_->client->get(), topics, 1, options, queue);
-        }));
+    NARU_ASSIGN_OR_RETURN(EventPtr event,
+                          state_->Ask(RD_KAFKA_ADMIN_OP_CREATETOPICS, what, [&](const auto* options, auto* queue) {
+                            rd_kafka_CreateTopics(state_->client->get(), topics, 1, options, queue);
+                          }));
     size_t count = 0;
     const rd_kafka_topic_result_t** results =
         rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event.get()), &count);
@@ -129,11 +156,10 @@ absl::StatusOr<std::map<std::string, std::string>> Admin::TopicSettings(const st
     std::unique_ptr<rd_kafka_ConfigResource_t, ConfigResourceDeleter> request(
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()));
     rd_kafka_ConfigResource_t* resources[] = {request.get()};
-    NARU_ASSIGN_OR_RETURN(
-        EventPtr event,
-        state_->Ask(RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, what, false, [&](const auto* options, auto* queue) {
-          rd_kafka_DescribeConfigs(state_->client->get(), resources, 1, options, queue);
-        }));
+    NARU_ASSIGN_OR_RETURN(EventPtr event,
+                          state_->Ask(RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, what, [&](const auto* options, auto* queue) {
+                            rd_kafka_DescribeConfigs(state_->client->get(), resources, 1, options, queue);
+                          }));
     size_t count = 0;
     const rd_kafka_ConfigResource_t** results =
         rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.get()), &count);
@@ -157,11 +183,10 @@ absl::Status Admin::SetTopicSettings(const std::string& topic, const std::map<st
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()));
     rd_kafka_ConfigResource_t* resources[] = {request.get()};
     // Debian's librdkafka can only replace all that was set on a topic, so what others set there is sent again.
-    NARU_ASSIGN_OR_RETURN(
-        EventPtr before,
-        state_->Ask(RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, what, false, [&](const auto* options, auto* queue) {
-          rd_kafka_DescribeConfigs(state_->client->get(), resources, 1, options, queue);
-        }));
+    NARU_ASSIGN_OR_RETURN(EventPtr before,
+                          state_->Ask(RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, what, [&](const auto* options, auto* queue) {
+                            rd_kafka_DescribeConfigs(state_->client->get(), resources, 1, options, queue);
+                          }));
     size_t count = 0;
     const rd_kafka_ConfigResource_t** described =
         rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(before.get()), &count);
@@ -182,10 +207,10 @@ absl::Status Admin::SetTopicSettings(const std::string& topic, const std::map<st
       NARU_RETURN_IF_ERROR(
           StatusOf(rd_kafka_ConfigResource_set_config(request.get(), name.c_str(), value.c_str()), what));
     }
-    NARU_ASSIGN_OR_RETURN(
-        EventPtr event, state_->Ask(RD_KAFKA_ADMIN_OP_ALTERCONFIGS, what, false, [&](const auto* options, auto* queue) {
-          rd_kafka_AlterConfigs(state_->client->get(), resources, 1, options, queue);
-        }));
+    NARU_ASSIGN_OR_RETURN(EventPtr event,
+                          state_->Ask(RD_KAFKA_ADMIN_OP_ALTERCONFIGS, what, [&](const auto* options, auto* queue) {
+                            rd_kafka_AlterConfigs(state_->client->get(), resources, 1, options, queue);
+                          }));
     const rd_kafka_ConfigResource_t** results =
         rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(event.get()), &count);
     if (count != 1 || rd_kafka_ConfigResource_error(results[0]) == RD_KAFKA_RESP_ERR_NO_ERROR) return absl::OkStatus();
@@ -275,11 +300,11 @@ absl::StatusOr<std::vector<std::string>> Admin::ListGroups() {
   std::vector<std::string> groups;
   NARU_RETURN_IF_ERROR(state_->Retry([&]() -> absl::Status {
     groups.clear();
-    NARU_ASSIGN_OR_RETURN(EventPtr event, state_->Ask(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, "listing groups", false,
-                                                      [&](const auto* options, auto* queue) {
-                                                        rd_kafka_ListConsumerGroups(state_->client->get(), options,
-                                                                                    queue);
-                                                      }));
+    NARU_ASSIGN_OR_RETURN(
+        EventPtr event,
+        state_->Ask(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, "listing groups", [&](const auto* options, auto* queue) {
+          rd_kafka_ListConsumerGroups(state_->client->get(), options, queue);
+        }));
     const auto* result = rd_kafka_event_ListConsumerGroups_result(event.get());
     size_t count = 0;
     const rd_kafka_error_t** errors = rd_kafka_ListConsumerGroups_result_errors(result, &count);
@@ -291,33 +316,21 @@ absl::StatusOr<std::vector<std::string>> Admin::ListGroups() {
   return groups;
 }
 
+// Not by ListConsumerGroupOffsets of the admin API: librdkafka 2.0 looks for the coordinator again when the broker says
+// that it is none, as it does after a restart, and does so through a pointer that is null then.
 absl::StatusOr<PartitionOffsets> Admin::CommittedOffsets(const std::string& group, const std::string& topic,
                                                          int partitions) {
   const std::string what = absl::StrCat("committed offsets of group ", group);
+  NARU_ASSIGN_OR_RETURN(const std::shared_ptr<Client> client, state_->ClientOf(group));
   PartitionOffsets offsets;
   NARU_RETURN_IF_ERROR(state_->Retry([&]() -> absl::Status {
     offsets.clear();
-    PartitionList list = ListOf(topic, FirstPartitions(partitions), RD_KAFKA_OFFSET_INVALID);
-    rd_kafka_ListConsumerGroupOffsets_t* request = rd_kafka_ListConsumerGroupOffsets_new(group.c_str(), list.get());
-    auto event = state_->Ask(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, what, /*stable_offsets=*/true,
-                             [&](const auto* options, auto* queue) {
-                               rd_kafka_ListConsumerGroupOffsets(state_->client->get(), &request, 1, options, queue);
-                             });
-    rd_kafka_ListConsumerGroupOffsets_destroy(request);
-    if (event.status().code() == absl::StatusCode::kNotFound) return absl::OkStatus();
-    NARU_RETURN_IF_ERROR(event.status());
-    size_t count = 0;
-    const rd_kafka_group_result_t** results = rd_kafka_ListConsumerGroupOffsets_result_groups(
-        rd_kafka_event_ListConsumerGroupOffsets_result(event->get()), &count);
-    if (count != 1) return absl::OkStatus();
-    if (const rd_kafka_error_t* error = rd_kafka_group_result_error(results[0]); error != nullptr) {
-      absl::Status status = StatusOf(rd_kafka_error_code(error), what);
-      return status.code() == absl::StatusCode::kNotFound ? absl::OkStatus() : status;
-    }
-    const rd_kafka_topic_partition_list_t* found = rd_kafka_group_result_partitions(results[0]);
-    for (int i = 0; i < found->cnt; ++i) {
-      NARU_RETURN_IF_ERROR(StatusOf(found->elems[i].err, what));
-      if (found->elems[i].offset >= 0) offsets.emplace_back(found->elems[i].partition, found->elems[i].offset);
+    const PartitionList list = ListOf(topic, FirstPartitions(partitions), RD_KAFKA_OFFSET_INVALID);
+    const absl::Status asked = StatusOf(rd_kafka_committed(client->get(), list.get(), state_->timeout_ms()), what);
+    if (!asked.ok()) return asked.code() == absl::StatusCode::kNotFound ? absl::OkStatus() : asked;
+    for (int i = 0; i < list->cnt; ++i) {
+      NARU_RETURN_IF_ERROR(StatusOf(list->elems[i].err, what));
+      if (list->elems[i].offset >= 0) offsets.emplace_back(list->elems[i].partition, list->elems[i].offset);
     }
     return absl::OkStatus();
   }));
@@ -329,10 +342,9 @@ absl::Status Admin::DeleteGroupOffsets(const std::string& group, const std::stri
   return state_->Retry([&]() -> absl::Status {
     PartitionList list = ListOf(topic, FirstPartitions(partitions), RD_KAFKA_OFFSET_INVALID);
     rd_kafka_DeleteConsumerGroupOffsets_t* request = rd_kafka_DeleteConsumerGroupOffsets_new(group.c_str(), list.get());
-    auto event =
-        state_->Ask(RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS, what, false, [&](const auto* options, auto* queue) {
-          rd_kafka_DeleteConsumerGroupOffsets(state_->client->get(), &request, 1, options, queue);
-        });
+    auto event = state_->Ask(RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS, what, [&](const auto* options, auto* queue) {
+      rd_kafka_DeleteConsumerGroupOffsets(state_->client->get(), &request, 1, options, queue);
+    });
     rd_kafka_DeleteConsumerGroupOffsets_destroy(request);
     if (event.status().code() == absl::StatusCode::kNotFound) return absl::OkStatus();
     NARU_RETURN_IF_ERROR(event.status());
