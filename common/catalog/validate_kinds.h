@@ -8,6 +8,7 @@ namespace naru::catalog::v1 {
 class EventType;
 class InputFormat;
 class Metric;
+class Sink;
 class Source;
 class Window;
 }  // namespace naru::catalog::v1
@@ -19,6 +20,7 @@ void ValidateInputFormat(const v1::InputFormat& format, ProblemList* problems);
 void ValidateMetric(const v1::Metric& metric, const ResourceLookup& lookup, ProblemList* problems);
 void ValidateWindow(const v1::Window& window, ProblemList* problems);
 void ValidateSource(const v1::Source& source, const ResourceLookup& lookup, ProblemList* problems);
+void ValidateSink(const v1::Sink& sink, const ResourceLookup& lookup, ProblemList* problems);
 
 /// Adds what `next` would refuse that `current` accepted.
 void CheckEventTypeChange(const v1::EventType& current, const v1::EventType& next, ProblemList* problems);

@@ -69,6 +69,8 @@ std::string DescriptionOf(const Resource& resource) {
       return resource.metric().description();
     case Resource::kSource:
       return resource.source().description();
+    case Resource::kSink:
+      return resource.sink().description();
     default:
       return "";
   }
