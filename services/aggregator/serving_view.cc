@@ -73,6 +73,7 @@ absl::Status ServingView::Start(int partitions) {
   {
     MutexLock lock(&mu_);
     applied_.assign(partitions, 0);
+    seen_.assign(partitions, 0);
     heads_.assign(partitions, 0);
   }
   NARU_RETURN_IF_ERROR(store_.EnsureFamily(options_.family));
@@ -130,7 +131,7 @@ absl::Status ServingView::LoadPositions() {
   }
   if (wipe) return Wipe();
   MutexLock lock(&mu_);
-  applied_ = offsets;
+  applied_ = seen_ = offsets;
   return absl::OkStatus();
 }
 
@@ -221,6 +222,11 @@ absl::Status ServingView::Apply(const event_log::FetchedBatch& batch) {
   }
   writes.push_back(
       {options_.family, PositionKey(batch.partition), PositionValue(batch.next_offset, clock_.NowMicros())});
+  if (batch.partition >= 0 && batch.partition < partitions_.load()) {
+    // Before anybody can read a row of it.
+    MutexLock lock(&mu_);
+    seen_[batch.partition] = std::max(seen_[batch.partition], batch.next_offset);
+  }
   // Not synced: after a crash the copy is a little older and follows from there.
   NARU_RETURN_IF_ERROR(store_.Write(writes, /*sync=*/false));
   for (const auto& [record, key] : records) ApplyRecord(*record, key);
@@ -257,6 +263,7 @@ void ServingView::ApplyRecord(const event_log::FetchedRecord& record, const Reco
       Progress progress;
       gone = record.tombstone;
       view->progress.reset();
+      view->committed_offset = record.offset + 1;
       if (!gone && DecodeProgress(record.value, &progress)) view->progress = std::move(progress);
     }
   }
@@ -273,6 +280,8 @@ void ServingView::ApplyRecord(const event_log::FetchedRecord& record, const Reco
 
 void ServingView::ApplyRow(const event_log::FetchedRecord& record, const RecordKey& key, PartitionView* view) {
   MutexLock lock(&view->mu);
+  // Removals are commits of their own, without progress.
+  if (!record.tombstone) view->last_offset = std::max(view->last_offset, record.offset);
   if (key.kind == RecordKind::kPane && record.tombstone) {
     const auto found = view->panes.find(key.pane_start_us);
     if (found == view->panes.end()) return;
@@ -381,6 +390,11 @@ std::vector<int64_t> ServingView::AppliedOffsets() const {
   return applied_;
 }
 
+std::vector<int64_t> ServingView::SeenOffsets() const {
+  MutexLock lock(&mu_);
+  return seen_;
+}
+
 std::vector<int64_t> ServingView::StartOffsets() const {
   MutexLock lock(&mu_);
   return start_;
@@ -426,6 +440,31 @@ std::string ServingView::GetSpec(const MetricId& metric) const {
   if (view == nullptr) return "";
   MutexLock lock(&view->mu);
   return view->spec;
+}
+
+std::vector<int64_t> ServingView::CommittedOffsets(const MetricId& metric) const {
+  // First: what is applied from here on lies behind these offsets.
+  std::vector<int64_t> offsets = AppliedOffsets();
+  const std::shared_ptr<MetricView> view = Find(metric);
+  if (view == nullptr) return offsets;
+  for (size_t p = 0; p < view->partitions.size() && p < offsets.size(); ++p) {
+    PartitionView& partition = *view->partitions[p];
+    MutexLock lock(&partition.mu);
+    const bool in_part = partition.last_offset >= partition.committed_offset;
+    if (in_part) offsets[p] = std::min(offsets[p], partition.committed_offset);
+  }
+  return offsets;
+}
+
+std::vector<int64_t> ServingView::LastCommits(const MetricId& metric) const {
+  std::vector<int64_t> offsets(partitions_.load(), 0);
+  const std::shared_ptr<MetricView> view = Find(metric);
+  if (view == nullptr) return offsets;
+  for (size_t p = 0; p < view->partitions.size(); ++p) {
+    MutexLock lock(&view->partitions[p]->mu);
+    offsets[p] = view->partitions[p]->committed_offset;
+  }
+  return offsets;
 }
 
 bool ServingView::Joined(const MetricId& metric) const {

@@ -229,7 +229,7 @@ absl::StatusOr<std::vector<v1::WatchWindowsResponse>> WindowWatch::Turn() {
   const uint64_t changes = s.view.change_count();
   Token now;
   now.version = plan->version;
-  now.offsets = s.view.AppliedOffsets();
+  now.offsets = s.view.CommittedOffsets({plan->name, plan->version});
   now.frontier_us = s.finality.Frontier(*plan);
   const bool reset = !s.has_known;
   if (!reset && changes == s.seen_changes && now.frontier_us == s.known.frontier_us) return messages;
