@@ -222,12 +222,12 @@ void Cluster::Apply(const catalog::v1::Resource& resource) {
   PublishCatalog(absl::StrCat(resource.kind(), "/", resource.metadata().name()), record.SerializeAsString());
 }
 
-void Cluster::Delete(const std::string& metric, int32_t version) {
+void Cluster::Delete(const std::string& name, int32_t version, const std::string& kind) {
   catalog::v1::CatalogRecord record;
-  record.mutable_deleted()->set_kind("Metric");
-  record.mutable_deleted()->set_name(metric);
+  record.mutable_deleted()->set_kind(kind);
+  record.mutable_deleted()->set_name(name);
   record.mutable_deleted()->set_version(version);
-  PublishCatalog(absl::StrCat("Metric/", metric), record.SerializeAsString());
+  PublishCatalog(absl::StrCat(kind, "/", name), record.SerializeAsString());
 }
 
 std::unique_ptr<Node> Cluster::StartNode(const std::string& instance) {
@@ -235,6 +235,12 @@ std::unique_ptr<Node> Cluster::StartNode(const std::string& instance) {
   options.instance = instance;
   options.commit_interval = std::chrono::milliseconds(10);
   options.maintenance_interval = std::chrono::milliseconds(20);
+  options.sinks.first_retry = std::chrono::milliseconds(10);
+  options.sinks.max_retry = std::chrono::milliseconds(100);
+  options.sinks.check_interval = std::chrono::milliseconds(50);
+  options.sinks.expire_interval = std::chrono::milliseconds(50);
+  options.sinks.poll = std::chrono::milliseconds(5);
+  options.sinks.max_call = std::chrono::seconds(3);
   return std::make_unique<Node>(*log_, *catalog_, clock_, options);
 }
 

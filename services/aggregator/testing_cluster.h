@@ -78,7 +78,7 @@ class Cluster {
   void CutPower();
   void Publish(int partition, const std::vector<TestEvent>& events);
   void Apply(const catalog::v1::Resource& resource);
-  void Delete(const std::string& metric, int32_t version);
+  void Delete(const std::string& name, int32_t version, const std::string& kind = "Metric");
   std::unique_ptr<Node> StartNode(const std::string& instance = "a");
   /// How many records of `aggregates` a reader finds after compaction by key, by kind of key.
   std::map<int, int> LiveRecords();
