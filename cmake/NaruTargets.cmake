@@ -29,6 +29,14 @@ function(naru_register_asan_test name timeout env)
     ")\nset_tests_properties([=[asan.${name}]=] PROPERTIES LABELS asan TIMEOUT ${timeout} ENVIRONMENT [=[${env}]=])\n")
 endfunction()
 
+# Links a program with jemalloc where that is installed and no sanitizer wants the allocator for itself.
+function(naru_use_allocator program)
+  if(TARGET naru_allocator)
+    target_sources(${program} PRIVATE $<TARGET_OBJECTS:naru_allocator>)
+    target_link_options(${program} PRIVATE -Wl,--push-state,--no-as-needed -ljemalloc -Wl,--pop-state)
+  endif()
+endfunction()
+
 function(naru_add_test name)
   cmake_parse_arguments(T "ASAN" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${T_SRCS})
@@ -101,6 +109,7 @@ function(naru_add_service name)
     add_executable(naru-${program} ${S_MAIN})
     target_link_libraries(naru-${program} PRIVATE naru::${name}_service)
     naru_use_precompiled(naru-${program} grpc)
+    naru_use_allocator(naru-${program})
   endif()
 endfunction()
 

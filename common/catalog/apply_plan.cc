@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cinttypes>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "common/catalog/builtin.h"
 #include "common/catalog/catalog_writer.h"
+#include "common/catalog/entity_check.h"
 #include "common/catalog/validate.h"
 #include "common/status/status.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -67,6 +69,12 @@ class Problems {
     for (FieldViolation& violation : violations) Add(index, std::move(violation));
   }
   bool empty() const { return count_ == 0; }
+  /// Whether something is known to be wrong with this field.
+  bool Has(int index, absl::string_view field) const {
+    const std::string path = absl::StrCat("resources[", index, "].", field);
+    return std::any_of(violations_.begin(), violations_.end(),
+                       [&path](const FieldViolation& violation) { return violation.field == path; });
+  }
 
   absl::Status ToStatus() {
     ErrorDetails details;
@@ -96,6 +104,16 @@ class Overlay {
     const auto found = by_key_.find(RecordKey(kind, name));
     return found == by_key_.end() ? snapshot_.Find(kind, name) : found->second;
   }
+  std::vector<const v1::Resource*> List(absl::string_view kind) const {
+    std::vector<const v1::Resource*> list;
+    for (const v1::Resource* resource : snapshot_.List(kind)) {
+      if (Find(kind, resource->metadata().name()) == resource) list.push_back(resource);
+    }
+    for (const auto& [key, resource] : by_key_) {
+      if (resource->kind() == kind) list.push_back(resource);
+    }
+    return list;
+  }
 
  private:
   const Snapshot& snapshot_;
@@ -124,6 +142,29 @@ void CheckOne(const Snapshot& snapshot, const v1::Resource& resource, int index,
   if (runners != nullptr) problems->AddAll(index, runners->Run(resource, lookup));
 }
 
+// What counts by subject or session must find all events of one in one partition. Told of the resource that counts if
+// it is being applied, else of the event type that is.
+void CheckEntities(const Overlay& overlay, const std::map<const v1::Resource*, int>& index, Problems* problems) {
+  const std::vector<const v1::Resource*> types = overlay.List("EventType");
+  for (const char* kind : {"Funnel", "Metric", "Retention"}) {
+    for (const v1::Resource* user : overlay.List(kind)) {
+      const std::optional<EntityUse> use = FindEntityUse(*user);
+      if (!use.has_value()) continue;
+      for (const v1::Resource* type : types) {
+        if (!IsSplitBy(*use, *type)) continue;
+        if (const auto applied = index.find(user); applied != index.end()) {
+          if (problems->Has(applied->second, use->field)) break;
+          problems->Add(applied->second, {use->field, DescribeSplit(*use, *type)});
+          break;
+        }
+        if (const auto applied = index.find(type); applied != index.end()) {
+          problems->Add(applied->second, {"spec.partition_by", DescribeSplit(Title(*user), *use, *type)});
+        }
+      }
+    }
+  }
+}
+
 absl::Status CheckAll(const Snapshot& snapshot, const std::vector<v1::Resource>& resources,
                       const TestRunners* runners) {
   Problems problems;
@@ -132,6 +173,7 @@ absl::Status CheckAll(const Snapshot& snapshot, const std::vector<v1::Resource>&
     return overlay.Find(kind, name);
   };
   std::map<std::string, int> first_index;
+  std::map<const v1::Resource*, int> index;
   for (int i = 0; i < static_cast<int>(resources.size()); ++i) {
     const v1::Resource& resource = resources[i];
     const auto [first, is_first] = first_index.emplace(RecordKey(resource.kind(), resource.metadata().name()), i);
@@ -140,7 +182,9 @@ absl::Status CheckAll(const Snapshot& snapshot, const std::vector<v1::Resource>&
                                                      "] has the same kind and name")});
     }
     CheckOne(snapshot, resource, i, lookup, runners, &problems);
+    index.emplace(&resource, i);
   }
+  CheckEntities(overlay, index, &problems);
   return problems.empty() ? absl::OkStatus() : problems.ToStatus();
 }
 

@@ -6,8 +6,10 @@
 
 namespace naru::catalog::v1 {
 class EventType;
+class Funnel;
 class InputFormat;
 class Metric;
+class Retention;
 class Sink;
 class Source;
 class Window;
@@ -19,6 +21,8 @@ void ValidateEventType(const v1::EventType& type, ProblemList* problems);
 void ValidateInputFormat(const v1::InputFormat& format, ProblemList* problems);
 void ValidateMetric(const v1::Metric& metric, const ResourceLookup& lookup, ProblemList* problems);
 void ValidateWindow(const v1::Window& window, ProblemList* problems);
+void ValidateFunnel(const v1::Funnel& funnel, const ResourceLookup& lookup, ProblemList* problems);
+void ValidateRetention(const v1::Retention& retention, const ResourceLookup& lookup, ProblemList* problems);
 void ValidateSource(const v1::Source& source, const ResourceLookup& lookup, ProblemList* problems);
 void ValidateSink(const v1::Sink& sink, const ResourceLookup& lookup, ProblemList* problems);
 

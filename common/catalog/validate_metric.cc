@@ -57,6 +57,11 @@ class MetricChecker {
     CheckSettings();
     ValidateWindow(metric_.window(), &problems_);
     types_ = CheckFilter("spec.filter", metric_.filter(), std::nullopt);
+    // What follows is about sessions, whose fields the aggregator knows.
+    if (metric_.window().type() == "session") {
+      types_.reset();
+      value_fields_ = nullptr;
+    }
     if (metric_.dimensions_size() > kMaxDimensions) {
       problems_.Add("spec.dimensions", absl::StrCat("at most ", kMaxDimensions, " are allowed"));
     }
@@ -86,7 +91,8 @@ class MetricChecker {
   const EventTypeFields fields_;
   ProblemList& problems_;
   cel::Environment environment_ = cel::Environment::ForEvents();
-  EventTypes types_;  ///< that the metric's filter takes
+  EventTypes types_;                                ///< that the metric's filter takes
+  const EventTypeFields* value_fields_ = &fields_;  ///< of what dimensions and measures see; null: not known
   std::set<std::string> names_;
   std::map<std::string, const v1::Measure*> measures_;
 };
@@ -122,8 +128,8 @@ void MetricChecker::CheckName(const std::string& field, const std::string& name)
 }
 
 EventTypes MetricChecker::CheckFilter(const std::string& field, const std::string& source, const EventTypes& types) {
-  const cel::Program filter =
-      problems_.CheckExpression(field, source, &environment_, {.filter = true, .data_types = &fields_, .types = types});
+  const cel::Program filter = problems_.CheckExpression(field, source, &environment_,
+                                                        {.filter = true, .data_types = value_fields_, .types = types});
   if (!filter.valid() || !filter.event_types().has_value()) return types;
   if (!types.has_value()) return filter.event_types();
   EventTypes both(std::in_place);
@@ -133,7 +139,7 @@ EventTypes MetricChecker::CheckFilter(const std::string& field, const std::strin
 }
 
 cel::Program MetricChecker::CheckValue(const std::string& field, const std::string& source, const EventTypes& types) {
-  return problems_.CheckExpression(field, source, &environment_, {.data_types = &fields_, .types = types});
+  return problems_.CheckExpression(field, source, &environment_, {.data_types = value_fields_, .types = types});
 }
 
 void MetricChecker::CheckDimension(int i) {

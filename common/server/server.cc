@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/synchronization/mutex.h"
 #include "common/log/log.h"
 #include "common/metrics/metrics.h"
 #include "common/server/call_telemetry.h"
@@ -141,6 +142,8 @@ absl::Status Server::State::StartGrpc() {
   }
   NARU_RETURN_IF_ERROR(listener.Open(options.listen));
   RouteGrpcLog();
+  // Distributions build Abseil with assertions, and with them each lock in gRPC is looked up in a graph of all locks.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetLimits(options, &builder);

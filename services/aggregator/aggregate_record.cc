@@ -2,6 +2,9 @@
 
 #include "services/aggregator/sketch_bytes.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 namespace naru::aggregator {
 namespace {
 
@@ -54,6 +57,8 @@ void AppendKey(const RecordKey& key, std::string* out) {
     PutBig(static_cast<uint64_t>(key.pane_start_us) ^ kSign, 8, out);
   }
   if (key.kind == RecordKind::kRow) out->append(key.group.data(), key.group.size());
+  if (key.kind == RecordKind::kEntity) AppendEntityId(key.entity, out);
+  if (key.kind == RecordKind::kEntityIndex) out->append(key.index.data(), key.index.size());
 }
 
 std::string EncodeKey(const RecordKey& key) {
@@ -71,7 +76,7 @@ bool DecodeKey(absl::string_view bytes, RecordKey* key) {
   key->metric = bytes.substr(0, size);
   bytes.remove_prefix(size);
   if (!GetBig(&bytes, 4, &version) || !GetBig(&bytes, 4, &partition) || !GetByte(&bytes, &kind)) return false;
-  if (kind > static_cast<uint8_t>(RecordKind::kRow)) return false;
+  if (kind > static_cast<uint8_t>(RecordKind::kEntityIndex)) return false;
   key->version = static_cast<int32_t>(version);
   key->partition = static_cast<int32_t>(partition);
   key->kind = static_cast<RecordKind>(kind);
@@ -79,8 +84,27 @@ bool DecodeKey(absl::string_view bytes, RecordKey* key) {
     if (!GetBig(&bytes, 8, &pane)) return false;
     key->pane_start_us = static_cast<int64_t>(pane ^ kSign);
   }
+  if (key->kind == RecordKind::kEntity) return ReadEntityId(&bytes, &key->entity) && bytes.empty();
+  if (key->kind == RecordKind::kEntityIndex) {
+    key->index = bytes;
+    return true;
+  }
   key->group = bytes;
   return key->kind == RecordKind::kRow || bytes.empty();
+}
+
+EntityId EntityIdOf(absl::string_view entity) {
+  const XXH128_hash_t hash = XXH3_128bits(entity.data(), entity.size());
+  return {hash.high64, hash.low64};
+}
+
+void AppendEntityId(const EntityId& id, std::string* out) {
+  PutBig(id.high, 8, out);
+  PutBig(id.low, 8, out);
+}
+
+bool ReadEntityId(absl::string_view* bytes, EntityId* id) {
+  return GetBig(bytes, 8, &id->high) && GetBig(bytes, 8, &id->low);
 }
 
 std::string KeyPrefix(const MetricId& metric, int32_t partition) {
@@ -97,6 +121,12 @@ std::string RowPrefix(const MetricId& metric, int32_t partition, int64_t pane_st
   key.partition = partition;
   key.pane_start_us = pane_start_us;
   return EncodeKey(key);
+}
+
+std::string KindPrefix(const MetricId& metric, int32_t partition, RecordKind kind) {
+  std::string prefix = KeyPrefix(metric, partition);
+  prefix.push_back(static_cast<char>(kind));
+  return prefix;
 }
 
 std::string PrefixEnd(absl::string_view prefix) {
@@ -185,6 +215,29 @@ bool DecodePane(absl::string_view bytes, PaneRecord* pane) {
   pane->truncated = (flags & 1) != 0;
   pane->first = (flags & 2) != 0;
   return GetSigned(&bytes, &pane->last_change_us) && GetCount(&bytes, &pane->group_count);
+}
+
+std::string EncodeEntity(const EntityRecord& entity) {
+  std::string bytes(1, static_cast<char>(kValueFormat));
+  bytes.reserve(entity.state.size() + 10);
+  PutSigned(entity.last_change_us, &bytes);
+  bytes.append(entity.state.data(), entity.state.size());
+  return bytes;
+}
+
+bool DecodeEntity(absl::string_view bytes, EntityRecord* entity) {
+  if (!GetFormat(&bytes) || !GetSigned(&bytes, &entity->last_change_us)) return false;
+  entity->state = bytes;
+  return true;
+}
+
+void AddRevisions(int64_t end_us, int32_t count, Revisions* revisions) {
+  for (auto& [end, known] : *revisions) {
+    if (end != end_us) continue;
+    known += count;
+    return;
+  }
+  revisions->emplace_back(end_us, count);
 }
 
 void EncodeRow(const Revisions& revisions, const CellLayout& layout, const char* cell, std::string* out) {

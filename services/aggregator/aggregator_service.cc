@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/catalog/catalog.h"
 #include "common/status/grpc_status.h"
@@ -18,6 +20,10 @@
 #include "naru/aggregator/v1/aggregator.grpc.pb.h"
 #include "services/aggregator/query_pool.h"
 #include "services/aggregator/row_proto.h"
+#include "services/aggregator/session_query.h"
+#include "services/aggregator/session_rows.h"
+#include "services/aggregator/user_answers.h"
+#include "services/aggregator/user_plan.h"
 #include "services/aggregator/watch_hub.h"
 #include "services/aggregator/window_explain.h"
 #include "services/aggregator/window_query.h"
@@ -59,6 +65,22 @@ bool Reached(const ServingView& view, const MetricPlan& plan, const Targets& tar
   return true;
 }
 
+absl::StatusOr<ResultPage> RunQuery(ServingView& view, const std::shared_ptr<const MetricPlan>& plan,
+                                    int64_t frontier_us, WindowQuery* query) {
+  const MetricId id{plan->name, plan->version};
+  ViewRowSource counted(view, id);
+  if (plan->session == nullptr) return query->Run(counted, frontier_us);
+  SessionRowSource source(counted, plan, RunningSessionsOf(view, id), /*with_empty=*/false);
+  ResultPage page;
+  // A session that is counted between two reads would be there twice, or not at all.
+  NARU_RETURN_IF_ERROR(view.ReadConsistently([&]() -> absl::Status {
+    NARU_RETURN_IF_ERROR(source.Load(query->pane_from_us(), query->pane_to_us()));
+    NARU_ASSIGN_OR_RETURN(page, query->Run(source, frontier_us));
+    return absl::OkStatus();
+  }));
+  return page;
+}
+
 }  // namespace
 
 struct AggregatorService::State : public v1::AggregatorService::CallbackService {
@@ -69,8 +91,20 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const std::chrono::system_clock::time_point deadline = context->deadline();
     const absl::Status posted = pool.Post([=, this] {
-      AnswerWhenReached(request->metric(), request->fast(), request->after(), deadline, reactor,
+      AnswerWhenReached(kMetricKind, request->metric(), request->fast(), request->after(), deadline, reactor,
                         [=, this] { return Answer(*request, response); });
+    });
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* QuerySessions(grpc::CallbackServerContext* context, const v1::QuerySessionsRequest* request,
+                                          v1::QuerySessionsResponse* response) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const std::chrono::system_clock::time_point deadline = context->deadline();
+    const absl::Status posted = pool.Post([=, this] {
+      AnswerWhenReached(kMetricKind, request->metric(), request->fast(), request->after(), deadline, reactor,
+                        [=, this] { return AnswerSessions(*request, response); });
     });
     if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
     return reactor;
@@ -81,8 +115,33 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const std::chrono::system_clock::time_point deadline = context->deadline();
     const absl::Status posted = pool.Post([=, this] {
-      AnswerWhenReached(request->metric(), request->fast(), {}, deadline, reactor,
+      AnswerWhenReached(kMetricKind, request->metric(), request->fast(), {}, deadline, reactor,
                         [=, this] { return Explain(*request, response); });
+    });
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* QueryFunnel(grpc::CallbackServerContext* context, const v1::QueryFunnelRequest* request,
+                                        v1::QueryFunnelResponse* response) override {
+    return QueryUsers(context, kFunnelKind, request->funnel(), request, response);
+  }
+
+  grpc::ServerUnaryReactor* QueryRetention(grpc::CallbackServerContext* context,
+                                           const v1::QueryRetentionRequest* request,
+                                           v1::QueryRetentionResponse* response) override {
+    return QueryUsers(context, kRetentionKind, request->retention(), request, response);
+  }
+
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* QueryUsers(grpc::CallbackServerContext* context, absl::string_view kind,
+                                       const std::string& name, const Request* request, Response* response) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const std::chrono::system_clock::time_point deadline = context->deadline();
+    const absl::Status posted = pool.Post([=, this] {
+      AnswerWhenReached(kind, name, request->fast(), request->after(), deadline, reactor, [=, this] {
+        return AnswerUsers({deps.view, deps.plans, deps.finality}, PlanNameOf(kind, name), *request, response);
+      });
     });
     if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
     return reactor;
@@ -171,12 +230,15 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
     });
   }
 
-  absl::Status CheckMetric(const std::string& name, bool may_wait);
+  /// Whether there is such a resource, and it can be computed.
+  absl::Status CheckPlan(absl::string_view kind, const std::string& name, bool may_wait);
+  absl::Status CheckMetric(const std::string& name, bool may_wait) { return CheckPlan(kMetricKind, name, may_wait); }
   /// Answers when everything that was in the log by now, or `after`, is counted; at once with `fast`.
-  void AnswerWhenReached(const std::string& metric, bool fast,
+  void AnswerWhenReached(absl::string_view kind, const std::string& name, bool fast,
                          const google::protobuf::RepeatedPtrField<v1::Position>& after,
                          std::chrono::system_clock::time_point deadline, grpc::ServerUnaryReactor* reactor,
                          std::function<absl::Status()> answer);
+  absl::Status AnswerSessions(const v1::QuerySessionsRequest& request, v1::QuerySessionsResponse* response);
   absl::Status Answer(const v1::QueryWindowsRequest& request, v1::QueryWindowsResponse* response);
   absl::Status Explain(const v1::ExplainWindowRequest& request, v1::ExplainWindowResponse* response);
   absl::Status Behind(const std::string& metric, const Targets& targets) const;
@@ -188,31 +250,34 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
   WatchHub hub;
 };
 
-absl::Status AggregatorService::State::CheckMetric(const std::string& name, bool may_wait) {
+absl::Status AggregatorService::State::CheckPlan(absl::string_view kind, const std::string& name, bool may_wait) {
   NARU_RETURN_IF_ERROR(deps.ready());
-  if (deps.plans.NewestVersion(name) == 0 && may_wait) {
+  const std::string plan_name = PlanNameOf(kind, name);
+  const bool possible = !absl::StrContains(name, '/');  // plan names of other kinds are not for callers
+  if (possible && deps.plans.NewestVersion(plan_name) == 0 && may_wait) {
     // It may have been applied a moment ago. An error only means that what is known must do.
     deps.catalog.CatchUp(kCatalogWait).IgnoreError();
   }
-  if (deps.plans.NewestVersion(name) == 0) {
-    const std::string nearest = deps.plans.NearestName(name);
+  if (!possible || deps.plans.NewestVersion(plan_name) == 0) {
+    const std::string nearest = deps.plans.NearestName(plan_name);
     return MakeError(absl::StatusCode::kNotFound, "METRIC_NOT_FOUND",
-                     absl::StrCat("there is no metric `", name, "`",
+                     absl::StrCat("there is no ", absl::AsciiStrToLower(kind), " `", name, "`",
                                   nearest.empty() ? "" : absl::StrCat("; did you mean `", nearest, "`?")));
   }
-  const absl::Status failure = deps.plans.Failure(name);
-  if (failure.ok() || deps.plans.Answering(name) != nullptr) return absl::OkStatus();
+  const absl::Status failure = deps.plans.Failure(plan_name);
+  if (failure.ok() || deps.plans.Answering(plan_name) != nullptr) return absl::OkStatus();
   return MakeError(absl::StatusCode::kFailedPrecondition, "METRIC_FAILED", failure.message());
 }
 
-void AggregatorService::State::AnswerWhenReached(const std::string& metric, bool fast,
+void AggregatorService::State::AnswerWhenReached(absl::string_view kind, const std::string& name, bool fast,
                                                  const google::protobuf::RepeatedPtrField<v1::Position>& after,
                                                  std::chrono::system_clock::time_point deadline,
                                                  grpc::ServerUnaryReactor* reactor,
                                                  std::function<absl::Status()> answer) {
   const auto finish = [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status, kDomain)); };
-  absl::Status status = CheckMetric(metric, /*may_wait=*/true);
+  absl::Status status = CheckPlan(kind, name, /*may_wait=*/true);
   if (!status.ok()) return finish(status);
+  const std::string metric = PlanNameOf(kind, name);
   if (fast) return finish(answer());
   absl::StatusOr<Targets> targets = TargetsOf(after, deps.view.partitions(), deps.finality);
   if (!targets.ok()) return finish(targets.status());
@@ -251,6 +316,14 @@ absl::Status AggregatorService::State::Behind(const std::string& metric, const T
                                 " records still to count; ask again, or with `fast` for what is there"));
 }
 
+absl::Status AggregatorService::State::AnswerSessions(const v1::QuerySessionsRequest& request,
+                                                      v1::QuerySessionsResponse* response) {
+  const std::shared_ptr<const MetricPlan> plan = deps.plans.Answering(request.metric());
+  if (plan == nullptr) return deps.plans.Failure(request.metric());  // `fast`, and it is about to be compiled
+  NARU_ASSIGN_OR_RETURN(const SessionQuery query, SessionQuery::Compile(request, plan));
+  return query.Run(deps.view, deps.finality.Frontier(*plan), kMaxResponseBytes, response);
+}
+
 absl::Status AggregatorService::State::Answer(const v1::QueryWindowsRequest& request,
                                               v1::QueryWindowsResponse* response) {
   const std::shared_ptr<const MetricPlan> plan = deps.plans.Answering(request.metric());
@@ -259,9 +332,7 @@ absl::Status AggregatorService::State::Answer(const v1::QueryWindowsRequest& req
     return absl::OkStatus();  // `fast`, and it is about to be compiled: nothing is there
   }
   NARU_ASSIGN_OR_RETURN(WindowQuery query, WindowQuery::Compile(request, plan));
-  const MetricId id{plan->name, plan->version};
-  ViewRowSource source(deps.view, id);
-  NARU_ASSIGN_OR_RETURN(const ResultPage page, query.Run(source, deps.finality.Frontier(*plan)));
+  NARU_ASSIGN_OR_RETURN(const ResultPage page, RunQuery(deps.view, plan, deps.finality.Frontier(*plan), &query));
   size_t bytes = 0;
   for (size_t i = 0; i < page.rows.size(); ++i) {
     v1::WindowRow* row = response->add_rows();
@@ -274,7 +345,7 @@ absl::Status AggregatorService::State::Answer(const v1::QueryWindowsRequest& req
   }
   if (response->next_page_token().empty()) response->set_next_page_token(page.next_token);
   response->set_metric_version(plan->version);
-  const std::optional<int64_t> valid_from = source.ValidFrom();
+  const std::optional<int64_t> valid_from = ViewRowSource(deps.view, {plan->name, plan->version}).ValidFrom();
   if (valid_from.has_value()) TimeToProto(*valid_from, response->mutable_valid_from_time());
   return absl::OkStatus();
 }
@@ -303,7 +374,9 @@ void AggregatorService::State::FillStatus(v1::ListMetricStatusResponse* response
   }
   for (const auto& [name, failure] : deps.plans.Failures()) {
     v1::MetricStatus& status = by_name[name];
-    status.set_metric(name);
+    const auto [kind, resource] = SplitPlanName(name);
+    status.set_metric(std::string(resource));
+    status.set_kind(std::string(kind));
     status.set_version(deps.plans.NewestVersion(name));
     status.set_state("FAILED");
     status.set_message(std::string(failure.message()));
@@ -314,7 +387,9 @@ void AggregatorService::State::FillStatus(v1::ListMetricStatusResponse* response
 void AggregatorService::State::FillMetric(const MetricPlan& plan, v1::MetricStatus* status) {
   const MetricId id{plan.name, plan.version};
   status->Clear();
-  status->set_metric(plan.name);
+  const auto [kind, name] = SplitPlanName(plan.name);
+  status->set_metric(std::string(name));
+  status->set_kind(std::string(kind));
   status->set_version(plan.version);
   status->set_state(deps.view.Joined(id) ? "RUNNING" : "REBUILDING");
   const std::shared_ptr<const MetricPlan> answering = deps.plans.Answering(plan.name);

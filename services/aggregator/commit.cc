@@ -19,6 +19,13 @@ void Commit::AddRecord(std::string key, std::string value, Part* part) {
   part->records.push_back({key_view, value_view, now_us_, false});
 }
 
+void Commit::AddTombstone(std::string key, Part* part) {
+  part->strings.push_back(std::move(key));
+  const absl::string_view key_view = part->strings.back();
+  bytes_ += static_cast<int64_t>(key_view.size());
+  part->records.push_back({key_view, {}, now_us_, true});
+}
+
 void Commit::Add(SourcePartition* partition) {
   Part part;
   part.partition = partition;
@@ -34,13 +41,31 @@ void Commit::Add(SourcePartition* partition) {
   for (const auto& [id, state] : partition->states()) {
     if (state->changed) AddState(state.get(), added);
   }
-  if (partition->head_changed) {
+  // Last, also where it did not change: with it a reader has the whole commit.
+  if (partition->head_changed || !added->records.empty()) {
     RecordKey key;
     key.kind = RecordKind::kHead;
     key.partition = partition->partition();
     AddRecord(EncodeKey(key), EncodeHead({partition->next_offset()}), added);
   }
   if (added->records.empty()) parts_.pop_back();
+}
+
+// Rows that are being rebuilt have not been shown.
+int64_t Commit::FrontierShown(const MetricState& state, const SourcePartition& partition) {
+  if (!state.joined || partition.first_received_us == kForever) return kNever;
+  return finality_.FrontierShownUntil(state.plan(), partition.first_received_us);
+}
+
+absl::Status Commit::Prepare(SourcePartition* partition) {
+  for (const auto& [id, state] : partition->states()) {
+    if (state->sessions() == nullptr || !state->changed) continue;
+    NARU_RETURN_IF_ERROR(state->sessions()->PrepareCommit(
+        FrontierShown(*state, *partition), [&, &id = id](const TimeSpan& window, absl::string_view group) {
+          return view_.GroupExists(id, window.start_us, window.end_us, group);
+        }));
+  }
+  return absl::OkStatus();
 }
 
 void Commit::AddState(MetricState* state, Part* part) {
@@ -55,10 +80,7 @@ void Commit::AddState(MetricState* state, Part* part) {
   }
   std::vector<Pane*>& panes = state->panes.dirty_panes();
   if (!panes.empty()) {
-    // Rows that are being rebuilt have not been shown.
-    const int64_t frontier_us = state->joined && part->partition->first_received_us != kForever
-                                    ? finality_.FrontierShownUntil(state->plan(), part->partition->first_received_us)
-                                    : kNever;
+    const int64_t frontier_us = FrontierShown(*state, *part->partition);
     const int64_t before = bytes_;
     size_t rows = 0;
     for (Pane* pane : panes) {
@@ -67,9 +89,37 @@ void Commit::AddState(MetricState* state, Part* part) {
     }
     if (rows > 0) state->row_bytes_estimate = std::max<size_t>(32, (bytes_ - before) / rows);
   }
+  AddEntities(*state, part);
   // After its rows, so that a reader who sees this progress has them.
   key.kind = RecordKind::kProgress;
   AddRecord(EncodeKey(key), EncodeProgress(state->ToProgress()), part);
+}
+
+void Commit::AddEntities(const MetricState& state, Part* part) {
+  const MetricId id = state.id();
+  RecordKey key;
+  key.metric = id.name;
+  key.version = id.version;
+  key.partition = state.partition();
+  key.kind = RecordKind::kEntity;
+  for (const Entity* entity : state.entities.dirty()) {
+    if (!EntityStore::ToStore(*entity)) continue;
+    key.entity = entity->id();
+    if (entity->state.empty()) {
+      AddTombstone(EncodeKey(key), part);
+    } else {
+      AddRecord(EncodeKey(key), EncodeEntity({entity->last_change_us(), entity->state}), part);
+    }
+  }
+  key.kind = RecordKind::kEntityIndex;
+  state.entity_index.ForEachDirty([&](absl::string_view index, const std::optional<std::string>& value) {
+    key.index = index;
+    if (value.has_value()) {
+      AddRecord(EncodeKey(key), *value, part);
+    } else {
+      AddTombstone(EncodeKey(key), part);
+    }
+  });
 }
 
 void Commit::AddPane(MetricState* state, Pane* pane, int64_t frontier_us, Part* part) {
@@ -109,16 +159,12 @@ void Commit::BumpRevisions(const MetricState& state, Pane* pane, int64_t frontie
     const bool seen = row->persisted || view_.GroupExists(state.id(), windows.back().start_us, windows.front().end_us,
                                                           row->key(pane->layout()));
     if (!seen) continue;
+    // Sessions count when they are over, which changes nothing that was shown.
+    if (state.plan().session != nullptr && !row->revised) continue;
     if (row->bumped) continue;  // this commit was tried before
     row->bumped = true;
     if (row->revisions == nullptr) row->revisions = new Revisions;
-    const auto found = std::find_if(row->revisions->begin(), row->revisions->end(),
-                                    [&](const auto& revision) { return revision.first == end_us; });
-    if (found == row->revisions->end()) {
-      row->revisions->emplace_back(end_us, 1);
-    } else {
-      ++found->second;
-    }
+    AddRevisions(end_us, 1, row->revisions);
   }
 }
 
@@ -167,7 +213,7 @@ void Commit::MarkStored(Part* part, int64_t last_offset) {
     if (!state->changed) continue;
     for (Pane* pane : state->panes.dirty_panes()) {
       for (Row* row : pane->dirty_rows) {
-        row->dirty = row->bumped = false;
+        row->dirty = row->bumped = row->revised = false;
         row->persisted = true;
       }
       pane->dirty_rows.clear();
@@ -175,6 +221,8 @@ void Commit::MarkStored(Part* part, int64_t last_offset) {
       pane->committed_offset = last_offset;
     }
     state->panes.dirty_panes().clear();
+    state->entities.MarkCommitted(last_offset);
+    state->entity_index.MarkCommitted(last_offset);
     state->changed = false;
     state->spec_stored = true;
     state->dirty_bytes = 0;

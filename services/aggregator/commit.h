@@ -25,6 +25,9 @@ class Commit {
  public:
   Commit(ServingView& view, Finality& finality, int64_t now_us) : view_(view), finality_(finality), now_us_(now_us) {}
 
+  /// Makes the partition's states what a commit stores of them; before Add. Errors: of reading what is stored; then the
+  /// states are of no use any more.
+  absl::Status Prepare(SourcePartition* partition);
   /// Adds all that changed in a partition. The partition must not change until the commit is over.
   void Add(SourcePartition* partition);
   /// Adds late events; borrows them.
@@ -45,10 +48,13 @@ class Commit {
     int64_t next_offset = 0;
     size_t tombstones = 0;
   };
+  int64_t FrontierShown(const MetricState& state, const SourcePartition& partition);
   void AddState(MetricState* state, Part* part);
   void AddPane(MetricState* state, Pane* pane, int64_t frontier_us, Part* part);
+  void AddEntities(const MetricState& state, Part* part);
   void BumpRevisions(const MetricState& state, Pane* pane, int64_t frontier_us);
   void AddRecord(std::string key, std::string value, Part* part);
+  void AddTombstone(std::string key, Part* part);
   void MarkStored(Part* part, int64_t last_offset);
 
   ServingView& view_;

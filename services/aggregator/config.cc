@@ -13,10 +13,10 @@ void AddAggregatorOptions(Options* options, AggregatorOptions* aggregator) {
   options
       ->Add("commit_interval", &aggregator->commit_interval,
             "How often counted events are committed; stretches by itself where much changes.")
-      .Range(10, 60'000);
+      .Range(1e4, 6e7);
   options
       ->Add("maintenance_interval", &aggregator->maintenance_interval, "How often old windows and metrics are removed.")
-      .Range(10, 3'600'000)
+      .Range(1e4, 3.6e9)
       .Hidden();
   options
       ->Add("late_retention", &aggregator->late_retention, "How long events that came too late for a metric are kept.")

@@ -18,6 +18,7 @@ constexpr milliseconds kHurriedCommit{20};
 constexpr size_t kFewRecords = 500;
 constexpr milliseconds kMaxRetryDelay{30'000};
 constexpr milliseconds kRestoreTimeout{60'000};
+constexpr milliseconds kStopLook{200};
 constexpr milliseconds kEvictionInterval{500};
 constexpr size_t kRebuildSliceBytes = size_t{2} << 20;
 
@@ -155,8 +156,10 @@ absl::Status ConsumeLoop::RunSession() {
 absl::Status ConsumeLoop::Step(Session* session) {
   NARU_RETURN_IF_ERROR(AdoptPlans(session));
   NARU_RETURN_IF_ERROR(Consume(session, PollWait(*session)));
-  session->rebuilding = false;
+  session->rebuilding = session->behind = false;
   for (const auto& [p, partition] : session->partitions) {
+    NARU_ASSIGN_OR_RETURN(const bool due, partition->Continue());
+    session->behind = session->behind || due;
     NARU_ASSIGN_OR_RETURN(const bool behind,
                           partition->Rebuild(session->kernel.get(), kRebuildSliceBytes, &session->late[p].events));
     session->rebuilding = session->rebuilding || behind;
@@ -174,7 +177,7 @@ absl::Status ConsumeLoop::Step(Session* session) {
   const bool full = DirtyBytes(*session) > 2 * options_.max_commit_bytes;
   if (full != session->paused) session->consumer->SetPaused(full);
   session->paused = full;
-  if (Since(session->last_eviction) >= kEvictionInterval) EvictPanes(session);
+  if (Since(session->last_eviction) >= kEvictionInterval) EvictStates(session);
   if (Since(session->last_maintenance) >= options_.maintenance_interval) return Maintain(session);
   return absl::OkStatus();
 }
@@ -205,18 +208,22 @@ absl::StatusOr<std::vector<std::pair<int, int64_t>>> ConsumeLoop::Assign(Session
   NARU_ASSIGN_OR_RETURN(const event_log::TopicInfo aggregates, log_.DescribeTopic(event_log::kAggregatesTopic));
   std::map<int, int64_t> next;
   for (const auto& [p, offset] : committed) next[p] = offset;
-  const bool caught_up = view_.WaitUntil(
-      [&] {
-        for (const int p : partitions) {
-          for (const event_log::PartitionInfo& info : aggregates.partitions) {
-            if (info.partition == p && view_.AppliedOffset(p) < info.end_offset) return false;
-          }
-          // The head record was committed with the offset, so this holds even where the topic's end was not yet told.
-          if (next.count(p) > 0 && view_.HeadOffset(p) < next[p]) return false;
-        }
-        return true;
-      },
-      kRestoreTimeout);
+  const auto has_all = [&] {
+    for (const int p : partitions) {
+      for (const event_log::PartitionInfo& info : aggregates.partitions) {
+        if (info.partition == p && view_.AppliedOffset(p) < info.end_offset) return false;
+      }
+      // The head record was committed with the offset, so this holds even where the topic's end was not yet told.
+      if (next.count(p) > 0 && view_.HeadOffset(p) < next[p]) return false;
+    }
+    return true;
+  };
+  bool caught_up = false;
+  const auto until = SteadyClock::now() + kRestoreTimeout;
+  while (!caught_up && SteadyClock::now() < until) {
+    if (stopping()) return MakeError(absl::StatusCode::kCancelled, "STOPPING", "the aggregator stops");
+    caught_up = view_.WaitUntil(has_all, kStopLook);
+  }
   if (!caught_up)
     return MakeError(absl::StatusCode::kUnavailable, "VIEW_BEHIND", "the view did not reach the end of aggregates");
   std::vector<std::pair<int, int64_t>> positions;
@@ -276,7 +283,12 @@ absl::Status ConsumeLoop::Consume(Session* session, milliseconds wait) {
     const int64_t skipped = session->kernel->skipped_records();
     LateBatch& late = session->late[batch.partition];
     late.partition = batch.partition;
-    NARU_RETURN_IF_ERROR(found->second->Process(batch, session->kernel.get(), &late.events));
+    for (;;) {
+      NARU_ASSIGN_OR_RETURN(const bool done, found->second->Process(batch, session->kernel.get(), &late.events));
+      if (done) break;
+      NARU_RETURN_IF_ERROR(CommitBetween(session));
+      if (stopping()) return absl::OkStatus();  // the next start goes on in the middle of the batch
+    }
     {
       MutexLock lock(&mu_);
       stats_.events += session->kernel->processed_events() - before;
@@ -291,8 +303,22 @@ absl::Status ConsumeLoop::Consume(Session* session, milliseconds wait) {
   return absl::OkStatus();
 }
 
+// In the middle of a batch: nothing more is counted until it is done.
+absl::Status ConsumeLoop::CommitBetween(Session* session) {
+  for (;;) {
+    const absl::Status status = CommitAll(session);
+    if (status.ok()) break;
+    if (!MayTryAgain(status) || stopping()) return status;
+    SetHealth(status);
+    NARU_LOG_EVERY_SECONDS(10, WARNING, "cannot commit; trying again", {{"error", status}});
+    SleepBeforeRetry(options_.commit_interval);
+  }
+  EvictStates(session);
+  return absl::OkStatus();
+}
+
 void ConsumeLoop::Linger(const Session& session, size_t records) {
-  if (records == 0 || records >= kFewRecords || session.rebuilding) return;
+  if (records == 0 || records >= kFewRecords || session.rebuilding || session.behind) return;
   const auto until = SteadyClock::now() + options_.linger;
   MutexLock lock(&mu_);
   while (!stopping() && !hurry_.load(std::memory_order_relaxed) && SteadyClock::now() < until) {
@@ -323,13 +349,13 @@ bool ConsumeLoop::AnythingToCommit(const Session& session) {
 bool ConsumeLoop::CommitDue(const Session& session) const {
   const milliseconds elapsed = Since(session.last_commit);
   const int64_t dirty = DirtyBytes(session);
-  if (dirty >= options_.max_commit_bytes || elapsed >= options_.max_commit_interval) return true;
+  if (session.behind || dirty >= options_.max_commit_bytes || elapsed >= options_.max_commit_interval) return true;
   if (hurry_.load(std::memory_order_relaxed) && elapsed >= kHurriedCommit) return true;
   return elapsed >= options_.commit_interval && dirty * 1000 <= options_.commit_bytes_per_second * elapsed.count();
 }
 
 milliseconds ConsumeLoop::PollWait(const Session& session) const {
-  if (session.rebuilding) return milliseconds(0);
+  if (session.rebuilding || session.behind) return milliseconds(0);
   if (!AnythingToCommit(session)) return kIdlePoll;
   if (hurry_.load(std::memory_order_relaxed)) return milliseconds(1);
   const milliseconds left = options_.commit_interval - Since(session.last_commit);
@@ -349,6 +375,7 @@ absl::Status ConsumeLoop::CommitPartitions(Session* session, const std::vector<S
                                            bool patient) {
   Commit commit(view_, finality_, clock_.NowMicros());
   for (SourcePartition* partition : partitions) {
+    NARU_RETURN_IF_ERROR(commit.Prepare(partition));
     commit.Add(partition);
     commit.AddLate(session->late[partition->partition()]);
   }

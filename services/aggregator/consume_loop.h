@@ -90,6 +90,7 @@ class ConsumeLoop {
     std::chrono::steady_clock::time_point last_eviction;
     uint64_t pane_uses = 0;
     bool rebuilding = false;
+    bool behind = false;  // more is due than one commit should hold
     bool paused = false;
   };
 
@@ -108,13 +109,16 @@ class ConsumeLoop {
                                 bool patient = false);
   bool CommitDue(const Session& session) const;
   std::chrono::milliseconds PollWait(const Session& session) const;
+  absl::Status CommitBetween(Session* session);
   static int64_t DirtyBytes(const Session& session);
   static bool AnythingToCommit(const Session& session);
   absl::Status Maintain(Session* session);
   absl::Status ExpirePanes(SourcePartition* partition);
+  absl::Status ExpireEntities(SourcePartition* partition);
   std::vector<int64_t> FindExpired(SourcePartition* partition, const MetricState& state);
   absl::Status RemoveObsolete(SourcePartition* partition);
-  void EvictPanes(Session* session);
+  void EvictStates(Session* session);
+  size_t EvictEntities(Session* session, size_t bytes);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
   void SetHealth(absl::Status status);
 

@@ -14,24 +14,47 @@ EventKernel::EventKernel(std::shared_ptr<const PlanSet> plans) : plans_(std::mov
 
 EventKernel::~EventKernel() = default;
 
-absl::Status EventKernel::Process(const event_log::FetchedBatch& batch, int64_t end_offset,
-                                  absl::Span<MetricState* const> metrics, ReplayFilter* replays,
-                                  std::vector<LateEvent>* late) {
-  for (MetricState* state : metrics) state->UseTypeIds(types_.generation());
+namespace {
+
+bool AnyBehind(absl::Span<MetricState* const> metrics) {
+  return std::any_of(metrics.begin(), metrics.end(), [](const MetricState* state) { return state->behind(); });
+}
+
+void MoveOn(absl::Span<MetricState* const> metrics, int64_t next_offset) {
+  for (MetricState* state : metrics) {
+    if (next_offset <= state->next_offset) continue;
+    state->next_offset = next_offset;
+    state->changed = true;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> EventKernel::Process(const event_log::FetchedBatch& batch, int64_t begin_offset,
+                                             int64_t end_offset, absl::Span<MetricState* const> metrics,
+                                             ReplayFilter* replays, std::vector<LateEvent>* late) {
+  for (MetricState* state : metrics) {
+    state->UseTypeIds(types_.generation());
+    NARU_RETURN_IF_ERROR(state->Continue());
+  }
+  const bool has_sessions = std::any_of(metrics.begin(), metrics.end(),
+                                        [](const MetricState* state) { return state->sessions() != nullptr; });
   const bool replay = batch.headers.schema == kLateReplaySchema;
   for (const event_log::FetchedRecord& record : batch.records) {
     if (record.offset >= end_offset) break;
+    if (record.offset < begin_offset) continue;
+    if (has_sessions && AnyBehind(metrics)) {
+      Flush();
+      MoveOn(metrics, record.offset);
+      return record.offset;
+    }
     NARU_RETURN_IF_ERROR(replay ? TakeReplay(record, metrics) : Take(record, metrics, replays, late));
     if (in_ring_ == kRing) Flush();
   }
   Flush();
   const int64_t next = std::min(batch.next_offset, end_offset);
-  for (MetricState* state : metrics) {
-    if (next <= state->next_offset) continue;
-    state->next_offset = next;
-    state->changed = true;
-  }
-  return absl::OkStatus();
+  MoveOn(metrics, next);
+  return next;
 }
 
 absl::Status EventKernel::Take(const event_log::FetchedRecord& record, absl::Span<MetricState* const> metrics,
@@ -43,7 +66,8 @@ absl::Status EventKernel::Take(const event_log::FetchedRecord& record, absl::Spa
   }
   if (event::IsTimelineEnd(event)) {
     for (MetricState* state : metrics) {
-      if (record.offset >= state->next_offset) state->EndTimeline(event.timeline, record.timestamp_us);
+      if (record.offset < state->next_offset) continue;
+      NARU_RETURN_IF_ERROR(state->EndTimeline(event.timeline, record.timestamp_us));
     }
     return absl::OkStatus();
   }
@@ -122,6 +146,7 @@ void EventKernel::AddPending(MetricState* state, const MetricState::Match& match
 }
 
 void EventKernel::Flush() {
+  for (const Pending& pending : pending_) pending.match.pane->PrefetchRow(pending.match.hash);
   for (const Pending& pending : pending_) {
     const absl::string_view key(keys_.data() + pending.key_begin, pending.key_size);
     pending.state->Count(pending.match, key, pending.received_us, *pending.activation, *pending.event);

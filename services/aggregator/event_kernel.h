@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/cel/cel.h"
@@ -36,12 +37,14 @@ class EventKernel {
   explicit EventKernel(std::shared_ptr<const PlanSet> plans);
   ~EventKernel();
 
-  /// Counts the records of a batch with offsets below `end_offset` in each of `metrics` (all of one partition and of
-  /// this plan set); a metric skips what is below its `next_offset`, which moves on to the batch's end. Records that
-  /// are not events are skipped and counted. `replays` may be null; `late` takes what is too late. Errors: of reading
-  /// stored panes; the states are then of no use any more.
-  absl::Status Process(const event_log::FetchedBatch& batch, int64_t end_offset, absl::Span<MetricState* const> metrics,
-                       ReplayFilter* replays, std::vector<LateEvent>* late);
+  /// Counts the records of a batch with offsets in [begin_offset, end_offset) in each of `metrics` (all of one
+  /// partition and of this plan set); a metric skips what is below its `next_offset`, which moves on to where this
+  /// ends. Records that are not events are skipped and counted. `replays` may be null; `late` takes what is too late.
+  /// Returns where to go on: the end of the batch (or `end_offset`), or an offset before it where a commit must come
+  /// first (MetricState::behind). Errors: of reading stored states; the states are then of no use any more.
+  absl::StatusOr<int64_t> Process(const event_log::FetchedBatch& batch, int64_t begin_offset, int64_t end_offset,
+                                  absl::Span<MetricState* const> metrics, ReplayFilter* replays,
+                                  std::vector<LateEvent>* late);
 
   int64_t processed_events() const { return processed_; }
   int64_t skipped_records() const { return skipped_; }

@@ -1,4 +1,5 @@
-// The part of the loop that gives space back: windows past their retention, metrics that are gone, panes not in use.
+// The part of the loop that gives space back: windows and entities past their retention, metrics that are gone, panes
+// and entities not in use.
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -11,6 +12,8 @@ namespace naru::aggregator {
 namespace {
 
 constexpr size_t kMaxTombstones = 20'000;     // of deleted metrics, in one commit
+constexpr size_t kEntitiesALook = 20'000;     // looked at for expiry, of each metric in a partition
+constexpr size_t kSessionsPurged = 10'000;    // of windows that are gone, at a time
 constexpr size_t kMaxPaneRows = 100'000'000;  // max_groups allows no more
 
 }  // namespace
@@ -21,6 +24,7 @@ absl::Status ConsumeLoop::Maintain(Session* session) {
     // One thing after the other: what is listed below must not hold what was deleted a moment ago.
     if (!partition->tombstones.empty() || view_.AppliedOffset(p) < partition->tombstones_until) continue;
     NARU_RETURN_IF_ERROR(ExpirePanes(partition.get()));
+    NARU_RETURN_IF_ERROR(ExpireEntities(partition.get()));
     if (partition->tombstones.empty()) NARU_RETURN_IF_ERROR(RemoveObsolete(partition.get()));
   }
   return absl::OkStatus();
@@ -84,6 +88,21 @@ absl::Status ConsumeLoop::ExpirePanes(SourcePartition* partition) {
   return absl::OkStatus();
 }
 
+// By the time of the log where it is behind the clock: what is old by then may still have events to come.
+absl::Status ConsumeLoop::ExpireEntities(SourcePartition* partition) {
+  const std::vector<int64_t> ends = finality_.LogEnds();
+  for (const auto& [id, state] : partition->states()) {
+    const size_t p = static_cast<size_t>(partition->partition());
+    int64_t now_us = clock_.NowMicros();
+    if (p >= ends.size() || state->next_offset < ends[p]) now_us = std::min(now_us, state->timelines().LastReceived());
+    if (now_us == kNever) continue;
+    NARU_ASSIGN_OR_RETURN(const size_t bytes, state->entities.Expire(now_us, kEntitiesALook));
+    if (bytes > 0) state->AddDirtyBytes(bytes);
+    if (state->sessions() != nullptr) NARU_RETURN_IF_ERROR(state->sessions()->Purge(kSessionsPurged));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ConsumeLoop::RemoveObsolete(SourcePartition* partition) {
   for (const MetricId& id : view_.Metrics()) {
     if (partition->states().count(id) > 0 || !plans_.IsObsolete(id)) continue;
@@ -95,8 +114,21 @@ absl::Status ConsumeLoop::RemoveObsolete(SourcePartition* partition) {
   return absl::OkStatus();
 }
 
-// Drops the clean panes that were used longest ago, as far as the view can give them back.
-void ConsumeLoop::EvictPanes(Session* session) {
+// Of all metrics, the entities used longest ago; nothing is dropped that the view cannot give back.
+size_t ConsumeLoop::EvictEntities(Session* session, size_t bytes) {
+  size_t freed = 0;
+  for (const auto& [p, partition] : session->partitions) {
+    const int64_t applied = view_.AppliedOffset(p);
+    for (const auto& [id, state] : partition->states()) {
+      if (freed >= bytes) return freed;
+      freed += state->entities.Evict(applied, bytes - freed);
+    }
+  }
+  return freed;
+}
+
+// Drops clean entities and panes that were used longest ago, as far as the view can give them back.
+void ConsumeLoop::EvictStates(Session* session) {
   struct Candidate {
     uint64_t last_used;
     MetricState* state;
@@ -104,10 +136,13 @@ void ConsumeLoop::EvictPanes(Session* session) {
     size_t bytes;
   };
   std::vector<Candidate> candidates;
-  size_t total = 0;
+  size_t total = 0, entities = 0;
   for (const auto& [p, partition] : session->partitions) {
     const int64_t applied = view_.AppliedOffset(p);
     for (const auto& [id, state] : partition->states()) {
+      state->entity_index.DropApplied(applied);
+      entities += state->entities.bytes() + state->entity_index.bytes();
+      if (state->sessions() != nullptr) total += state->sessions()->bytes();
       state->panes.ForEachLoaded([&, &state = state](const Pane* pane) {
         size_t bytes = pane->bytes();
         if (pane->layout().has_sketches()) {
@@ -120,20 +155,27 @@ void ConsumeLoop::EvictPanes(Session* session) {
       });
     }
   }
+  total += entities;
+  const size_t budget = options_.memory_budget_bytes;
+  // A pane is dearer to read than an entity: entities give way first, down to half of the budget.
+  if (total > budget && entities > budget / 2) {
+    total -= EvictEntities(session, std::min(total - budget, entities - budget / 2));
+  }
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate& a, const Candidate& b) { return a.last_used < b.last_used; });
   for (const Candidate& candidate : candidates) {
-    if (total <= options_.memory_budget_bytes) break;
+    if (total <= budget) break;
     candidate.state->panes.Evict(candidate.start_us);
     total -= candidate.bytes;
   }
+  if (total > budget) total -= EvictEntities(session, total - budget);
   session->last_eviction = std::chrono::steady_clock::now();
   {
     MutexLock lock(&mu_);
     stats_.state_bytes = static_cast<int64_t>(total);
   }
   // Far beyond the budget because the view is behind: let it catch up before more is counted.
-  if (total > 2 * options_.memory_budget_bytes) {
+  if (total > 2 * budget) {
     const uint64_t seen = view_.change_count();
     view_.WaitUntil([&] { return view_.change_count() != seen; }, std::chrono::milliseconds(100));
   }

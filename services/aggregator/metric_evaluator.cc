@@ -14,7 +14,10 @@
 #include "naru/aggregator/v1/aggregator.pb.h"
 #include "naru/catalog/v1/resources.pb.h"
 #include "services/aggregator/event_kernel.h"
+#include "services/aggregator/row_check.h"
 #include "services/aggregator/row_proto.h"
+#include "services/aggregator/session_rows.h"
+#include "services/aggregator/user_plan.h"
 
 namespace naru::aggregator {
 namespace {
@@ -68,96 +71,6 @@ absl::StatusOr<std::optional<int64_t>> TimeOf(const Struct& event, const char* n
   return std::optional<int64_t>(*time);
 }
 
-std::string ToJson(const Value& value) {
-  std::string json;
-  const auto status = google::protobuf::util::MessageToJsonString(value, &json);
-  return status.ok() ? json : "?";
-}
-
-bool SameTime(const std::string& a, const std::string& b) {
-  const auto x = ParseRfc3339(a), y = ParseRfc3339(b);
-  return x.ok() && y.ok() && *x == *y;
-}
-
-// Whether `actual` has all that `expected` names.
-bool Matches(const Value& expected, const Value& actual) {
-  if (expected.kind_case() != actual.kind_case()) return false;
-  switch (expected.kind_case()) {
-    case Value::kNumberValue: {
-      const double a = expected.number_value(), b = actual.number_value();
-      return a == b || std::fabs(a - b) <= 1e-9 * std::max(std::fabs(a), std::fabs(b));
-    }
-    case Value::kStringValue:
-      return expected.string_value() == actual.string_value() ||
-             SameTime(expected.string_value(), actual.string_value());
-    case Value::kBoolValue:
-      return expected.bool_value() == actual.bool_value();
-    case Value::kListValue: {
-      const auto& a = expected.list_value().values();
-      const auto& b = actual.list_value().values();
-      if (a.size() != b.size()) return false;
-      for (int i = 0; i < a.size(); ++i) {
-        if (!Matches(a[i], b[i])) return false;
-      }
-      return true;
-    }
-    case Value::kStructValue:
-      for (const auto& [name, value] : expected.struct_value().fields()) {
-        const auto found = actual.struct_value().fields().find(name);
-        if (found == actual.struct_value().fields().end() || !Matches(value, found->second)) return false;
-      }
-      return true;
-    default:
-      return true;
-  }
-}
-
-Value AsValue(const Struct& row) {
-  Value value;
-  *value.mutable_struct_value() = row;
-  return value;
-}
-
-// The part of a row that says which row it is: what an expected row must find, before its values are compared.
-Struct IdentityOf(const Struct& row) {
-  Struct identity;
-  for (const char* name : {"window_start", "window_end", "group"}) {
-    const auto found = row.fields().find(name);
-    if (found != row.fields().end()) (*identity.mutable_fields())[name] = found->second;
-  }
-  return identity;
-}
-
-void CheckRow(const std::string& field, const Struct& expected, const std::vector<Struct>& rows,
-              std::vector<FieldViolation>* failures) {
-  static const std::set<std::string> kNames = {"window_start", "window_end", "group",    "measures",
-                                               "final",        "revision",   "truncated"};
-  const size_t before = failures->size();
-  for (const auto& [name, value] : expected.fields()) {
-    if (kNames.count(name) == 0)
-      failures->push_back({absl::StrCat(field, ".", name),
-                           "rows have window_start, window_end, group, measures, final, revision, truncated"});
-  }
-  if (failures->size() > before) return;
-  const Struct* same = nullptr;
-  for (const Struct& row : rows) {
-    if (!Matches(AsValue(IdentityOf(expected)), AsValue(row))) continue;
-    if (Matches(AsValue(expected), AsValue(row))) return;
-    same = &row;
-  }
-  if (same != nullptr) {
-    failures->push_back(
-        {field, absl::StrCat("expected ", ToJson(AsValue(expected)), ", came out: ", ToJson(AsValue(*same)))});
-    return;
-  }
-  std::string windows;
-  for (size_t i = 0; i < rows.size() && i < 5; ++i)
-    absl::StrAppend(&windows, i == 0 ? "" : ", ", ToJson(AsValue(IdentityOf(rows[i]))));
-  failures->push_back(
-      {field, absl::StrCat("expected ", ToJson(AsValue(expected)), ", but there is no such row; there are ",
-                           rows.size(), windows.empty() ? "" : ": ", windows)});
-}
-
 }  // namespace
 
 struct MetricEvaluator::State {
@@ -175,15 +88,26 @@ MetricEvaluator::~MetricEvaluator() = default;
 absl::StatusOr<std::unique_ptr<MetricEvaluator>> MetricEvaluator::Create(const std::string& name,
                                                                          const catalog::v1::Metric& metric,
                                                                          const std::vector<DeclaredType>& types) {
+  catalog::v1::Resource resource;
+  resource.set_kind(std::string(kMetricKind));
+  resource.mutable_metadata()->set_name(name);
+  *resource.mutable_metric() = metric;
+  return CreateFor(resource, types);
+}
+
+absl::StatusOr<std::unique_ptr<MetricEvaluator>> MetricEvaluator::CreateFor(const catalog::v1::Resource& resource,
+                                                                            const std::vector<DeclaredType>& types) {
   auto plans = std::make_shared<PlanSet>();
   for (const DeclaredType& type : types) plans->environment.DeclareType(type.type, type.fields);
-  NARU_ASSIGN_OR_RETURN(std::shared_ptr<const MetricPlan> plan,
-                        MetricPlan::Compile(name, 1, 0, metric, &plans->environment));
+  catalog::v1::Resource first = resource;
+  first.mutable_metadata()->set_version(1);
+  NARU_ASSIGN_OR_RETURN(std::shared_ptr<const MetricPlan> plan, CompilePlan(first, &plans->environment));
   plans->plans.push_back(plan);
   auto state = std::make_unique<State>();
   state->plans = plans;
   state->kernel = std::make_unique<EventKernel>(plans);
-  state->metric = std::make_unique<MetricState>(std::shared_ptr<const MetricPlan>(plans, plan.get()), 0, nullptr);
+  state->metric =
+      std::make_unique<MetricState>(std::shared_ptr<const MetricPlan>(plans, plan.get()), 0, nullptr, nullptr);
   return std::unique_ptr<MetricEvaluator>(new MetricEvaluator(std::move(state)));
 }
 
@@ -193,7 +117,15 @@ absl::Status MetricEvaluator::Add(absl::string_view event, int64_t received_us) 
   batch.next_offset = ++state_->offset;
   state_->last_received_us = std::max(state_->last_received_us, received_us);
   MetricState* metric = state_->metric.get();
-  return state_->kernel->Process(batch, INT64_MAX, absl::MakeConstSpan(&metric, 1), nullptr, &state_->late);
+  const auto done =
+      state_->kernel->Process(batch, 0, INT64_MAX, absl::MakeConstSpan(&metric, 1), nullptr, &state_->late);
+  NARU_RETURN_IF_ERROR(done.status());
+  // Nothing is committed here, so nothing has to be worked off in slices.
+  do {
+    metric->dirty_bytes = 0;
+    NARU_RETURN_IF_ERROR(metric->Continue());
+  } while (metric->behind());
+  return absl::OkStatus();
 }
 
 absl::Status MetricEvaluator::AddJson(const Struct& event) {
@@ -230,9 +162,22 @@ absl::Status MetricEvaluator::AddJson(const Struct& event) {
 absl::StatusOr<ResultPage> MetricEvaluator::Query(const v1::QueryWindowsRequest& request) {
   const std::shared_ptr<const MetricPlan> plan(state_->plans, &state_->metric->plan());
   NARU_ASSIGN_OR_RETURN(WindowQuery query, WindowQuery::Compile(request, plan));
-  MemoryRowSource source(*state_->metric);
-  return query.Run(source,
-                   PartitionFrontier(state_->metric->timelines().all(), plan->out_of_orderness_us, kForever, 0, false));
+  MetricState& metric = *state_->metric;
+  const int64_t frontier_us =
+      PartitionFrontier(metric.timelines().all(), plan->out_of_orderness_us, kForever, 0, /*caught_up=*/false);
+  MemoryRowSource counted(metric);
+  if (plan->session == nullptr) return query.Run(counted, frontier_us);
+  NARU_RETURN_IF_ERROR(
+      metric.sessions()->PrepareCommit(kNever, [](const TimeSpan&, absl::string_view) { return false; }));
+  SessionRowSource source(
+      counted, plan,
+      [&metric](int32_t, const std::function<bool(absl::string_view, int64_t)>& fn) {
+        metric.entities.ForEachLoaded([&fn](const Entity& entity) { fn(entity.state, 0); });
+        return absl::OkStatus();
+      },
+      /*with_empty=*/false);
+  NARU_RETURN_IF_ERROR(source.Load(query.pane_from_us(), query.pane_to_us()));
+  return query.Run(source, frontier_us);
 }
 
 absl::StatusOr<std::vector<Struct>> MetricEvaluator::Rows() {
@@ -249,41 +194,60 @@ absl::StatusOr<std::vector<Struct>> MetricEvaluator::Rows() {
   return rows;
 }
 
+const MetricState& MetricEvaluator::state() const { return *state_->metric; }
+
+int64_t MetricEvaluator::frontier_us() const {
+  return PartitionFrontier(state().timelines().all(), state().plan().out_of_orderness_us, kForever, 0,
+                           /*caught_up=*/false);
+}
+
+std::unique_ptr<MetricEvaluator> MetricEvaluator::RunEvents(const catalog::v1::Resource& resource,
+                                                            const catalog::v1::ResourceTest& test,
+                                                            const catalog::ResourceLookup& lookup,
+                                                            const std::string& field,
+                                                            std::vector<FieldViolation>* failures) {
+  std::vector<DeclaredType> types;
+  std::set<std::string> seen;
+  for (const Struct& event : test.events()) {
+    const std::string type = TextOf(event, "type");
+    const catalog::v1::Resource* declared =
+        lookup != nullptr && seen.insert(type).second ? lookup("EventType", type) : nullptr;
+    if (declared == nullptr) continue;
+    types.push_back({type, {}});
+    for (const auto& [name, property] : declared->event_type().schema().properties())
+      types.back().fields.push_back(name);
+  }
+  auto evaluator = CreateFor(resource, types);
+  if (!evaluator.ok()) {
+    failures->push_back({field, std::string(evaluator.status().message())});
+    return nullptr;
+  }
+  for (int e = 0; e < test.events_size(); ++e) {
+    const absl::Status status = (*evaluator)->AddJson(test.events(e));
+    if (!status.ok()) failures->push_back({absl::StrCat(field, ".events[", e, "]"), std::string(status.message())});
+  }
+  return *std::move(evaluator);
+}
+
 int64_t MetricEvaluator::late_count() const { return state_->metric->counts.late; }
 
 std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource,
                                            const catalog::ResourceLookup& lookup) {
+  static const RowShape kShape = {{"window_start", "window_end", "group", "measures", "final", "revision", "truncated"},
+                                  {"window_start", "window_end", "group"}};
   std::vector<FieldViolation> failures;
   for (int i = 0; i < resource.tests_size(); ++i) {
     const catalog::v1::ResourceTest& test = resource.tests(i);
     const std::string field = absl::StrCat("tests[", i, "]");
-    std::vector<MetricEvaluator::DeclaredType> types;
-    std::set<std::string> seen;
-    for (const Struct& event : test.events()) {
-      const std::string type = TextOf(event, "type");
-      const catalog::v1::Resource* declared =
-          lookup != nullptr && seen.insert(type).second ? lookup("EventType", type) : nullptr;
-      if (declared == nullptr) continue;
-      types.push_back({type, {}});
-      for (const auto& [name, property] : declared->event_type().schema().properties())
-        types.back().fields.push_back(name);
-    }
-    auto evaluator = MetricEvaluator::Create(resource.metadata().name(), resource.metric(), types);
-    if (!evaluator.ok()) {
-      failures.push_back({field, std::string(evaluator.status().message())});
-      continue;
-    }
-    for (int e = 0; e < test.events_size(); ++e) {
-      const absl::Status status = (*evaluator)->AddJson(test.events(e));
-      if (!status.ok()) failures.push_back({absl::StrCat(field, ".events[", e, "]"), std::string(status.message())});
-    }
-    const absl::StatusOr<std::vector<Struct>> rows = (*evaluator)->Rows();
+    const auto evaluator = MetricEvaluator::RunEvents(resource, test, lookup, field, &failures);
+    if (evaluator == nullptr) continue;
+    const absl::StatusOr<std::vector<Struct>> rows = evaluator->Rows();
     if (!rows.ok()) {
       failures.push_back({field, std::string(rows.status().message())});
       continue;
     }
     for (int r = 0; r < test.rows_size(); ++r)
-      CheckRow(absl::StrCat(field, ".rows[", r, "]"), test.rows(r), *rows, &failures);
+      CheckRow(kShape, absl::StrCat(field, ".rows[", r, "]"), test.rows(r), *rows, &failures);
   }
   return failures;
 }
@@ -297,9 +261,28 @@ std::vector<FieldViolation> CheckMetric(const catalog::v1::Resource& resource) {
   return violations;
 }
 
+std::vector<FieldViolation> CheckSessionEntity(const catalog::v1::Resource& resource,
+                                               const catalog::ResourceLookup& lookup) {
+  if (resource.metric().window().type() != "session" || lookup == nullptr) return {};
+  cel::Environment environment = cel::Environment::ForEvents();
+  const auto plan = MetricPlan::Compile(resource.metadata().name(), 1, 0, resource.metric(), &environment);
+  std::vector<FieldViolation> problems;
+  if (!plan.ok()) return problems;
+  const std::optional<std::vector<std::string>> types = (*plan)->EventTypes();
+  if (!types.has_value()) return problems;
+  for (const std::string& type : *types) {
+    const catalog::v1::Resource* declared = lookup("EventType", type);
+    if (declared == nullptr) continue;
+    std::string problem = EntityProblem(*(*plan)->session, type, declared->event_type());
+    if (!problem.empty()) problems.push_back({"spec.window.entity", std::move(problem)});
+  }
+  return problems;
+}
+
 void RegisterMetricTests(catalog::TestRunners* runners) {
-  runners->RegisterCheck("Metric", [](const catalog::v1::Resource& resource, const catalog::ResourceLookup&) {
-    return CheckMetric(resource);
+  runners->RegisterCheck("Metric", [](const catalog::v1::Resource& resource, const catalog::ResourceLookup& lookup) {
+    std::vector<FieldViolation> problems = CheckMetric(resource);
+    return problems.empty() ? CheckSessionEntity(resource, lookup) : problems;
   });
   runners->Register("Metric", RunMetricTests);
 }

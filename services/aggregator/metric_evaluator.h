@@ -17,9 +17,12 @@ class Struct;
 namespace naru::catalog::v1 {
 class Metric;
 class Resource;
+class ResourceTest;
 }  // namespace naru::catalog::v1
 
 namespace naru::aggregator {
+
+class MetricState;
 
 /// Counts events in memory, in the order given, as one partition. Not thread-safe.
 class MetricEvaluator {
@@ -33,6 +36,15 @@ class MetricEvaluator {
   static absl::StatusOr<std::unique_ptr<MetricEvaluator>> Create(const std::string& name,
                                                                  const catalog::v1::Metric& metric,
                                                                  const std::vector<DeclaredType>& types = {});
+  /// The same of a Metric, Funnel or Retention resource.
+  static absl::StatusOr<std::unique_ptr<MetricEvaluator>> CreateFor(const catalog::v1::Resource& resource,
+                                                                    const std::vector<DeclaredType>& types);
+  /// An evaluator that has taken the events of one of the resource's tests; null if it cannot be made. Adds what went
+  /// wrong to `*failures`; `field` is the test's.
+  static std::unique_ptr<MetricEvaluator> RunEvents(const catalog::v1::Resource& resource,
+                                                    const catalog::v1::ResourceTest& test,
+                                                    const catalog::ResourceLookup& lookup, const std::string& field,
+                                                    std::vector<FieldViolation>* failures);
   ~MetricEvaluator();
 
   /// Takes an encoded naru.event.v1.Event.
@@ -45,6 +57,10 @@ class MetricEvaluator {
   absl::StatusOr<ResultPage> Query(const v1::QueryWindowsRequest& request);
   /// All rows, at most 10,000, as `naru query` prints them.
   absl::StatusOr<std::vector<google::protobuf::Struct>> Rows();
+  /// What was counted.
+  const MetricState& state() const;
+  /// What ends at or before this is final by the events' own watermark.
+  int64_t frontier_us() const;
   /// Events that were too late to be counted.
   int64_t late_count() const;
 
@@ -54,13 +70,16 @@ class MetricEvaluator {
   std::unique_ptr<State> state_;
 };
 
-/// Runs the tests of a Metric; see catalog::TestRunner. Registered for the kind `Metric`.
+/// Runs the tests of a Metric; see catalog::TestRunner.
 std::vector<FieldViolation> RunMetricTests(const catalog::v1::Resource& resource,
                                            const catalog::ResourceLookup& lookup);
 /// Compiles a Metric as the aggregator would: what the aggregator cannot compute is refused when it is applied.
-/// Registered for the kind `Metric`.
 std::vector<FieldViolation> CheckMetric(const catalog::v1::Resource& resource);
-/// Registers both for the kind `Metric`.
+/// What is wrong with the entity of a Metric with session windows, as far as the event types that its filter names
+/// tell.
+std::vector<FieldViolation> CheckSessionEntity(const catalog::v1::Resource& resource,
+                                               const catalog::ResourceLookup& lookup);
+/// Registers all of them for the kind `Metric`.
 void RegisterMetricTests(catalog::TestRunners* runners);
 
 }  // namespace naru::aggregator

@@ -73,13 +73,21 @@ class Compiler {
     problems_.push_back({absl::StrCat("spec.", field), std::move(description)});
   }
 
+  // From here on expressions are over sessions.
+  void BeginSession(SessionPlan* session) { session_ = session; }
+
   cel::Program Expression(const std::string& field, absl::string_view source, bool filter) {
     cel::CompileOptions options;
     options.filter = filter;
-    absl::StatusOr<cel::Program> program = environment_->Compile(source, options);
-    if (program.ok()) return *std::move(program);
-    Problem(field, std::string(program.status().message()));
-    return {};
+    if (session_ != nullptr) options.data_types = &SessionDataTypes();
+    cel::Environment* environment = session_ != nullptr ? &session_->environment : environment_;
+    absl::StatusOr<cel::Program> program = environment->Compile(source, options);
+    if (!program.ok()) {
+      Problem(field, std::string(program.status().message()));
+      return {};
+    }
+    if (session_ != nullptr) session_->Use(*program);
+    return *std::move(program);
   }
 
   Condition Filter(const std::string& field, const std::string& source) {
@@ -104,6 +112,7 @@ class Compiler {
     return fallback;
   }
 
+  void Grid(MetricPlan* plan);
   void Times(int64_t updated_us, MetricPlan* plan);
   void Dimensions(MetricPlan* plan);
   void Measures(MetricPlan* plan);
@@ -111,13 +120,13 @@ class Compiler {
   void MeasureSettings(const std::string& field, const catalog::v1::Measure& measure, MeasureShape* shape);
   int RatioPart(const std::string& field, const std::string& name);
   absl::Status Finish(const std::string& name);
-  std::vector<FieldViolation>* problems() { return &problems_; }
 
  private:
   void CheckName(const std::string& field, const std::string& name, std::set<std::string>* seen);
 
   const catalog::v1::Metric& metric_;
   cel::Environment* environment_;
+  SessionPlan* session_ = nullptr;
   std::vector<FieldViolation> problems_;
 };
 
@@ -129,6 +138,21 @@ void Compiler::CheckName(const std::string& field, const std::string& name, std:
   if (name == "window_start" || name == "window_end")
     Problem(field, absl::StrCat("`", name, "` is taken by every row"));
   if (!seen->insert(name).second) Problem(field, absl::StrCat("`", name, "` is used twice"));
+}
+
+void Compiler::Grid(MetricPlan* plan) {
+  const bool session = metric_.window().type() == "session";
+  if (session) plan->session = SessionPlan::Compile(metric_.window(), &problems_);
+  absl::StatusOr<WindowGrid> grid = WindowGrid::Compile(
+      session ? SessionPlan::ReportWindow(metric_.window()) : metric_.window(), metric_.time_zone());
+  if (grid.ok()) {
+    plan->grid = *std::move(grid);
+    return;
+  }
+  for (FieldViolation& violation : GetErrorDetails(grid.status()).violations) {
+    if (session && violation.field == "spec.window.size") violation.field = "spec.window.report";
+    problems_.push_back(violation);
+  }
 }
 
 void Compiler::Times(int64_t updated_us, MetricPlan* plan) {
@@ -190,6 +214,7 @@ void Compiler::Measures(MetricPlan* plan) {
     shapes.push_back(compiled.shape);
     plan->measures.push_back(std::move(compiled));
   }
+  if (session_ != nullptr) shapes.push_back({MeasureKind::kCount});
   plan->layout = CellLayout(std::move(shapes));
 }
 
@@ -315,15 +340,13 @@ absl::StatusOr<std::shared_ptr<const MetricPlan>> MetricPlan::Compile(const std:
   if (!metric.topic().empty() && metric.topic() != "events") {
     compiler.Problem("topic", absl::StrCat("`", metric.topic(), "` is not supported: must be events"));
   }
-  absl::StatusOr<WindowGrid> grid = WindowGrid::Compile(metric.window(), metric.time_zone());
-  if (grid.ok()) {
-    plan->grid = *std::move(grid);
-  } else {
-    for (FieldViolation& violation : GetErrorDetails(grid.status()).violations)
-      compiler.problems()->push_back(violation);
-  }
+  compiler.Grid(plan.get());
   plan->filter = compiler.Filter("filter", metric.filter());
   compiler.Times(updated_us, plan.get());
+  if (plan->session != nullptr) {
+    if (plan->retention_us <= plan->session->gap_us) compiler.Problem("retention", "must be longer than `window.gap`");
+    compiler.BeginSession(plan->session.get());
+  }
   compiler.Dimensions(plan.get());
   compiler.Measures(plan.get());
   NARU_RETURN_IF_ERROR(compiler.Finish(name));
@@ -339,14 +362,28 @@ MetricPlan::TypeRoute MetricPlan::RouteOf(absl::string_view type) const {
     route.filter_fails = !possible;
     route.filter_matches = possible && filter.types_decide;
   }
-  for (size_t i = 0; i < measures.size() && !route.filter_fails; ++i) {
+  if (!route.filter_fails) AddMeasures(type, &route);
+  return route;
+}
+
+MetricPlan::TypeRoute MetricPlan::RouteOfSession() const {
+  TypeRoute route;
+  AddMeasures(kSessionType, &route);
+  return route;
+}
+
+void MetricPlan::AddMeasures(absl::string_view type, TypeRoute* route) const {
+  for (size_t i = 0; i < measures.size(); ++i) {
     if (measures[i].shape.kind == MeasureKind::kRatio) continue;  // made of others when asked for
     const Condition& condition = measures[i].filter;
     if (condition.types.has_value() && !Contains(*condition.types, type)) continue;
     const bool always = !condition.program.valid() || (condition.types.has_value() && condition.types_decide);
-    (always ? route.unconditional : route.conditional).push_back(static_cast<uint16_t>(i));
+    (always ? route->unconditional : route->conditional).push_back(static_cast<uint16_t>(i));
   }
-  return route;
+}
+
+std::optional<std::vector<std::string>> MetricPlan::EventTypes() const {
+  return filter.program.valid() ? filter.program.event_types() : std::nullopt;
 }
 
 int MetricPlan::FindDimension(absl::string_view name) const {

@@ -13,6 +13,7 @@
 #include "common/cel/cel.h"
 #include "common/status/status.h"
 #include "services/aggregator/measure.h"
+#include "services/aggregator/session_plan.h"
 #include "services/aggregator/window_grid.h"
 
 namespace naru::catalog::v1 {
@@ -20,6 +21,8 @@ class Metric;
 }
 
 namespace naru::aggregator {
+
+struct UserPlan;
 
 /// Most dimensions and measures of a metric.
 inline constexpr int kMaxDimensions = 16;
@@ -69,11 +72,13 @@ class MetricPlan {
 
   std::string name;
   int32_t version = 0;
-  std::string spec;  ///< the encoded naru.catalog.v1.Metric
+  std::string spec;  ///< the encoded naru.catalog.v1.Metric; of a funnel or retention that message
   Condition filter;
-  WindowGrid grid;
+  std::unique_ptr<SessionPlan> session;  ///< session windows: whose, and what of them; null: other windows
+  WindowGrid grid;                       ///< session windows: those that sessions are reported in
   std::vector<DimensionPlan> dimensions;
   std::vector<MeasurePlan> measures;
+  /// Of the measures; with session windows one count more: of how many sessions a row is made.
   CellLayout layout{{}};
   int64_t out_of_orderness_us = 10'000'000;
   std::optional<int64_t> allowed_lateness_us;  ///< absent: unlimited
@@ -81,6 +86,8 @@ class MetricPlan {
   int64_t retention_us = int64_t{30} * 86'400 * 1'000'000;
   StartRule start;
   int max_groups = 100'000;
+  /// Of a funnel or a retention, which has no windows; see user_plan.h. Null: a metric.
+  std::shared_ptr<const UserPlan> users;
 
   /// What an event of one type can do.
   struct TypeRoute {
@@ -90,10 +97,18 @@ class MetricPlan {
     std::vector<uint16_t> conditional;    ///< measures whose filter must be run
   };
   TypeRoute RouteOf(absl::string_view type) const;
+  /// Which measures take a session (the filter was for its events).
+  TypeRoute RouteOfSession() const;
+
+  /// Types of the events that may pass the filter, as far as comparisons of `type` tell; absent: any.
+  std::optional<std::vector<std::string>> EventTypes() const;
 
   /// Index by name; -1: there is none.
   int FindDimension(absl::string_view name) const;
   int FindMeasure(absl::string_view name) const;
+
+ private:
+  void AddMeasures(absl::string_view type, TypeRoute* route) const;
 };
 
 /// Metrics that share one environment, so that one walk over an event serves all. Immutable; thread-safe.

@@ -12,18 +12,62 @@ bool IsFailure(const cel::Value& value) { return value.is_error(); }
 
 }  // namespace
 
-MetricState::MetricState(std::shared_ptr<const MetricPlan> plan, int32_t partition, PaneSource* source)
+int AppendGroup(const MetricPlan& plan, const cel::Activation& activation, std::string* key) {
+  int failed = 0;
+  for (const DimensionPlan& dimension : plan.dimensions) {
+    const cel::Value value = dimension.program.Eval(activation);
+    if (AppendGroupValue(value, key)) continue;
+    const bool missing = value.is_error() && value.error_code() == cel::ErrorCode::kNoSuchField;
+    if (!missing) ++failed;
+    AppendGroupValue(cel::Value::Null(), key);
+  }
+  return failed;
+}
+
+int UpdateMeasures(const MetricPlan& plan, const CellLayout& layout, const MetricPlan::TypeRoute& route,
+                   const cel::Activation& activation, const EventIdentity& event, char* cell) {
+  int failed = 0;
+  const auto count = [&](uint16_t i) {
+    const MeasurePlan& measure = plan.measures[i];
+    if (measure.shape.kind == MeasureKind::kCount) {
+      layout.Increment(i, cell);
+    } else if (!layout.Update(i, cell, measure.expr.Eval(activation), event)) {
+      ++failed;
+    }
+  };
+  for (const uint16_t i : route.unconditional) count(i);
+  for (const uint16_t i : route.conditional) {
+    const cel::Value matches = plan.measures[i].filter.program.Eval(activation);
+    if (matches.IsTrue()) {
+      count(i);
+    } else if (IsFailure(matches)) {
+      ++failed;
+    }
+  }
+  if (plan.session != nullptr) layout.Increment(plan.measures.size(), cell);
+  return failed;
+}
+
+MetricState::MetricState(std::shared_ptr<const MetricPlan> plan, int32_t partition, PaneSource* pane_source,
+                         EntitySource* entity_source)
     : plan_(std::move(plan)),
       layout_(plan_->layout),
-      panes({plan_->name, plan_->version}, partition, &layout_, source),
+      panes({plan_->name, plan_->version}, partition, &layout_, pane_source),
+      entities({plan_->name, plan_->version}, partition, entity_source),
+      entity_index({plan_->name, plan_->version}, partition, entity_source),
       partition_(partition),
-      finder_(&plan_->grid) {}
+      finder_(&plan_->grid) {
+  entities.set_retention_us(plan_->retention_us);
+  if (plan_->session != nullptr) sessions_ = std::make_unique<SessionTracker>(this);
+  if (plan_->users != nullptr) users_ = std::make_unique<UserTracker>(this);
+}
 
 void MetricState::SetPlan(std::shared_ptr<const MetricPlan> plan) {
   plan_ = std::move(plan);
   finder_ = PaneFinder(&plan_->grid);
   routes_.clear();
   type_generation_ = 0;
+  if (sessions_ != nullptr) sessions_->SetPlan();
 }
 
 void MetricState::Restore(Progress progress) {
@@ -50,17 +94,6 @@ const MetricPlan::TypeRoute* MetricState::AddRoute(absl::string_view type, uint3
   return routes_[type_id].get();
 }
 
-bool MetricState::AppendGroup(const cel::Activation& activation, std::string* key) {
-  for (const DimensionPlan& dimension : plan_->dimensions) {
-    const cel::Value value = dimension.program.Eval(activation);
-    if (AppendGroupValue(value, key)) continue;
-    const bool missing = value.is_error() && value.error_code() == cel::ErrorCode::kNoSuchField;
-    if (!missing) ++counts.failed_expressions;
-    AppendGroupValue(cel::Value::Null(), key);
-  }
-  return true;
-}
-
 absl::StatusOr<MetricState::Outcome> MetricState::Route(const event::EventView& event, uint32_t type_id,
                                                         int64_t event_time_us, int64_t received_us,
                                                         const cel::Activation& activation, std::string* key,
@@ -71,24 +104,37 @@ absl::StatusOr<MetricState::Outcome> MetricState::Route(const event::EventView& 
     starts_late = false;
   }
   const int64_t max_time_us = timelines_.Observe(event.timeline, event_time_us, received_us);
-  if (!IsAfterStart(received_us)) return Outcome::kNoMatch;
+  if (sessions_ != nullptr) {
+    NARU_RETURN_IF_ERROR(sessions_->Advance(event.timeline, max_time_us - plan_->out_of_orderness_us));
+  }
+  if (!IsAfterStart(received_us)) return Outcome::kDone;
   const MetricPlan::TypeRoute* route = RouteFor(event.type, type_id);
   if (route->filter_fails) {
     ++counts.not_matched;
-    return Outcome::kNoMatch;
+    return Outcome::kDone;
   }
   if (!route->filter_matches) {
     const cel::Value matches = plan_->filter.program.Eval(activation);
     if (!matches.IsTrue()) {
       if (IsFailure(matches)) ++counts.failed_expressions;
       ++counts.not_matched;
-      return Outcome::kNoMatch;
+      return Outcome::kDone;
     }
   }
   if (IsLate(event_time_us, max_time_us)) {
     ++counts.late;
     match->timeline_time_us = max_time_us;
     return Outcome::kLate;
+  }
+  if (users_ != nullptr) {
+    NARU_ASSIGN_OR_RETURN(const bool counts_it, users_->Add(event, *route, event_time_us, received_us, activation));
+    ++(counts_it ? counts.matched : counts.not_matched);
+    return Outcome::kDone;
+  }
+  if (sessions_ != nullptr) {
+    NARU_ASSIGN_OR_RETURN(const bool on_time, sessions_->Add(event, event_time_us, received_us));
+    match->timeline_time_us = max_time_us;
+    return on_time ? Outcome::kDone : Outcome::kLate;
   }
   NARU_RETURN_IF_ERROR(Place(event_time_us, route, activation, key, match));
   return Outcome::kMatch;
@@ -99,11 +145,17 @@ absl::StatusOr<MetricState::Outcome> MetricState::RouteReplay(const event::Event
                                                               const cel::Activation& activation, std::string* key,
                                                               Match* match) {
   changed = true;
-  if (!IsAfterStart(replay.received_us) || !IsLate(event_time_us, replay.timeline_time_us)) return Outcome::kNoMatch;
+  if (!IsAfterStart(replay.received_us) || !IsLate(event_time_us, replay.timeline_time_us)) return Outcome::kDone;
   const MetricPlan::TypeRoute* route = RouteFor(event.type, type_id);
-  if (route->filter_fails) return Outcome::kNoMatch;
-  if (!route->filter_matches && !plan_->filter.program.Eval(activation).IsTrue()) return Outcome::kNoMatch;
+  if (route->filter_fails) return Outcome::kDone;
+  if (!route->filter_matches && !plan_->filter.program.Eval(activation).IsTrue()) return Outcome::kDone;
   counts.late = std::max<int64_t>(0, counts.late - 1);
+  if (sessions_ != nullptr) {
+    // Between two counted sessions it is late for good.
+    const int64_t now_us = std::max(replay.received_us, timelines_.LastReceived());
+    NARU_RETURN_IF_ERROR(sessions_->Add(event, event_time_us, now_us).status());
+    return Outcome::kDone;
+  }
   NARU_RETURN_IF_ERROR(Place(event_time_us, route, activation, key, match));
   return Outcome::kMatch;
 }
@@ -112,10 +164,16 @@ absl::Status MetricState::Place(int64_t event_time_us, const MetricPlan::TypeRou
                                 const cel::Activation& activation, std::string* key, Match* match) {
   NARU_ASSIGN_OR_RETURN(match->pane, panes.Get(finder_.Find(event_time_us)));
   match->route = route;
-  AppendGroup(activation, key);
+  counts.failed_expressions += AppendGroup(*plan_, activation, key);
   match->hash = HashGroup(*key);
   match->pane->Prefetch(match->hash);
   return absl::OkStatus();
+}
+
+absl::Status MetricState::EndTimeline(absl::string_view timeline, int64_t received_us) {
+  timelines_.End(timeline, received_us);
+  changed = true;
+  return sessions_ != nullptr ? sessions_->CountDue() : absl::OkStatus();
 }
 
 Row* MetricState::FindRow(Pane* pane, uint64_t hash, absl::string_view key) {
@@ -136,28 +194,8 @@ void MetricState::Count(const Match& match, absl::string_view key, int64_t recei
   ++counts.matched;
   Pane* pane = match.pane;
   Row* row = FindRow(pane, match.hash, key);
-  panes.MarkDirty(pane);
-  if (!row->dirty) dirty_bytes += row_bytes_estimate;
-  pane->MarkDirty(row);
-  pane->record.last_change_us = std::max(pane->record.last_change_us, received_us);
-  char* cell = row->cell();
-  const auto count = [&](uint16_t i) {
-    const MeasurePlan& measure = plan_->measures[i];
-    if (measure.shape.kind == MeasureKind::kCount) {
-      layout_.Increment(i, cell);
-    } else if (!layout_.Update(i, cell, measure.expr.Eval(activation), event)) {
-      ++counts.failed_expressions;
-    }
-  };
-  for (const uint16_t i : match.route->unconditional) count(i);
-  for (const uint16_t i : match.route->conditional) {
-    const cel::Value matches = plan_->measures[i].filter.program.Eval(activation);
-    if (matches.IsTrue()) {
-      count(i);
-    } else if (IsFailure(matches)) {
-      ++counts.failed_expressions;
-    }
-  }
+  TouchRow(pane, row, received_us);
+  counts.failed_expressions += UpdateMeasures(*plan_, layout_, *match.route, activation, event, row->cell());
 }
 
 }  // namespace naru::aggregator

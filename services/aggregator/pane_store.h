@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/attributes.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -25,14 +26,15 @@ struct Row {
   bool dirty = false;      ///< changed since the last commit
   bool persisted = false;  ///< a commit, or the store, has it
   bool bumped = false;     ///< the commit that is under way has counted a revision of it
+  bool revised = false;    ///< session windows: an event changed sessions that were counted, since the last commit
 
   char* cell() { return reinterpret_cast<char*>(this + 1); }
   const char* cell() const { return reinterpret_cast<const char*>(this + 1); }
   absl::string_view key(const CellLayout& layout) const { return {cell() + layout.size(), key_size}; }
 };
 
-/// The groups of one pane. Open addressing over 16-byte slots, so that a look-up touches one line of the table and one
-/// of the row; `Prefetch` fetches both ahead. Not thread-safe.
+/// The groups of one pane. Open addressing over 16-byte slots, so that a look-up touches one line of the table and
+/// those of the row; `Prefetch` and then `PrefetchRow` fetch them ahead. Not thread-safe.
 class Pane {
  public:
   Pane(TimeSpan span, const CellLayout* layout);
@@ -40,7 +42,16 @@ class Pane {
   Pane(const Pane&) = delete;
   Pane& operator=(const Pane&) = delete;
 
+  /// Fetches the table's line.
   void Prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash & mask_]); }
+  /// Fetches the row, if it lies where its hash says, as most do; Prefetch should have had time before.
+  // Without the attribute GCC 12 takes it for a function without effect and removes its calls.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE void PrefetchRow(uint64_t hash) const {
+    const Slot& slot = slots_[hash & mask_];
+    if (slot.row == nullptr) return;
+    __builtin_prefetch(slot.row);
+    __builtin_prefetch(slot.row->cell() + layout_->size());  // the key, which may begin on the next line
+  }
   /// Null: there is no such group.
   Row* Find(uint64_t hash, absl::string_view key) const {
     for (size_t at = hash & mask_; slots_[at].row != nullptr; at = (at + 1) & mask_) {

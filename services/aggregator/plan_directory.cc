@@ -1,21 +1,22 @@
 #include "services/aggregator/plan_directory.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/config/config.h"
 #include "common/log/log.h"
 #include "common/status/status.h"
 #include "naru/catalog/v1/resources.pb.h"
+#include "services/aggregator/user_plan.h"
 
 namespace naru::aggregator {
 namespace {
 
-constexpr char kMetricKind[] = "Metric";
-
-int64_t UpdatedMicros(const catalog::v1::Resource& resource) {
-  const auto& time = resource.metadata().update_time();
-  return time.seconds() * 1'000'000 + time.nanos() / 1000;
+const catalog::v1::Resource* FindResource(const catalog::Snapshot& snapshot, absl::string_view plan_name) {
+  const auto [kind, name] = SplitPlanName(plan_name);
+  return snapshot.Find(kind, name);
 }
 
 void DeclareTypes(const catalog::Snapshot& snapshot, cel::Environment* environment) {
@@ -24,6 +25,24 @@ void DeclareTypes(const catalog::Snapshot& snapshot, cel::Environment* environme
     for (const auto& [name, field] : resource->event_type().schema().properties()) fields.push_back(name);
     environment->DeclareType(resource->metadata().name(), fields);
   }
+}
+
+// Sessions need all events of an entity in one partition.
+absl::Status CheckEntity(const catalog::Snapshot& snapshot, const MetricPlan& plan) {
+  if (plan.session == nullptr) return absl::OkStatus();
+  const std::optional<std::vector<std::string>> types = plan.EventTypes();
+  for (const catalog::v1::Resource* resource : snapshot.List("EventType")) {
+    const std::string& name = resource->metadata().name();
+    if (types.has_value() && std::find(types->begin(), types->end(), name) == types->end()) continue;
+    const std::string problem = EntityProblem(*plan.session, name, resource->event_type());
+    if (problem.empty()) continue;
+    ErrorDetails details;
+    details.reason = "METRIC_INVALID";
+    details.violations.push_back({"spec.window.entity", problem});
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat("metric ", plan.name, ": spec.window.entity: ", problem), details);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -66,23 +85,27 @@ std::shared_ptr<const PlanSet> PlanDirectory::Compile(const catalog::Snapshot& s
                                                       std::map<std::string, absl::Status>* failures) {
   auto plans = std::make_shared<PlanSet>();
   DeclareTypes(snapshot, &plans->environment);
-  for (const catalog::v1::Resource* resource : snapshot.List(kMetricKind)) {
-    const std::string& name = resource->metadata().name();
-    auto plan = MetricPlan::Compile(name, resource->metadata().version(), UpdatedMicros(*resource), resource->metric(),
-                                    &plans->environment);
-    if (plan.ok()) {
-      plans->plans.push_back(*std::move(plan));
-    } else {
+  for (const absl::string_view kind : kPlanKinds) {
+    for (const catalog::v1::Resource* resource : snapshot.List(kind)) {
+      auto plan = CompilePlan(*resource, &plans->environment);
+      if (plan.ok()) {
+        const absl::Status status = CheckEntity(snapshot, **plan);
+        if (!status.ok()) plan = status;
+      }
+      if (plan.ok()) {
+        plans->plans.push_back(*std::move(plan));
+        continue;
+      }
+      const std::string name = PlanNameOf(kind, resource->metadata().name());
       (*failures)[name] = plan.status();
       NARU_LOG(WARNING, "a metric cannot be computed", {{"metric", name}, {"error", plan.status()}});
     }
   }
   for (const MetricId& id : view_.Metrics()) {
     if (plans->Find(id.name, id.version) != nullptr || IsObsolete(id)) continue;
-    catalog::v1::Metric spec;
-    const std::string bytes = view_.GetSpec(id);
-    if (bytes.empty() || !spec.ParseFromString(bytes)) continue;
-    auto plan = MetricPlan::Compile(id.name, id.version, 0, spec, &plans->environment);
+    const std::string spec = view_.GetSpec(id);
+    if (spec.empty()) continue;
+    auto plan = CompileStoredPlan(id, spec, &plans->environment);
     if (plan.ok()) plans->plans.push_back(*std::move(plan));
   }
   return plans;
@@ -91,17 +114,17 @@ std::shared_ptr<const PlanSet> PlanDirectory::Compile(const catalog::Snapshot& s
 int32_t PlanDirectory::NewestVersion(absl::string_view name) const {
   MutexLock lock(&mu_);
   if (snapshot_ == nullptr) return 0;
-  const catalog::v1::Resource* resource = snapshot_->Find(kMetricKind, name);
+  const catalog::v1::Resource* resource = FindResource(*snapshot_, name);
   return resource == nullptr ? 0 : resource->metadata().version();
 }
 
-std::string PlanDirectory::NearestName(absl::string_view name) const {
+std::string PlanDirectory::NearestName(absl::string_view plan_name) const {
+  const auto [kind, name] = SplitPlanName(plan_name);
   MutexLock lock(&mu_);
   std::vector<std::string> names;
   if (snapshot_ == nullptr) return "";
-  for (const catalog::v1::Resource* resource : snapshot_->List(kMetricKind))
-    names.push_back(resource->metadata().name());
-  return NearestWord(name, names);
+  for (const catalog::v1::Resource* resource : snapshot_->List(kind)) names.push_back(resource->metadata().name());
+  return NearestWord(std::string(name), names);
 }
 
 std::shared_ptr<const MetricPlan> PlanDirectory::Answering(absl::string_view name) const {
@@ -136,9 +159,10 @@ bool PlanDirectory::IsObsolete(const MetricId& metric) const {
   {
     MutexLock lock(&mu_);
     if (snapshot_ == nullptr) return false;
-    const catalog::v1::Resource* resource = snapshot_->Find(kMetricKind, metric.name);
+    const auto [kind, name] = SplitPlanName(metric.name);
+    const catalog::v1::Resource* resource = snapshot_->Find(kind, name);
     // Only what the catalog says was deleted: a resource that this release cannot read is not gone.
-    if (resource == nullptr) return snapshot_->DeletedVersion(kMetricKind, metric.name) >= metric.version;
+    if (resource == nullptr) return snapshot_->DeletedVersion(kind, name) >= metric.version;
     newest = resource->metadata().version();
   }
   return newest > metric.version && view_.Joined({metric.name, newest});

@@ -15,7 +15,9 @@
 
 namespace naru::aggregator {
 
-/// Compiles metrics. Thread-safe. Borrows the view.
+/// Compiles metrics, funnels and retentions. Thread-safe. Borrows the view.
+///
+/// Names are those of plans: of a metric its own, of others `Funnel/NAME` (user_plan.h).
 class PlanDirectory {
  public:
   explicit PlanDirectory(ServingView& view);
@@ -30,8 +32,8 @@ class PlanDirectory {
 
   /// The newest version of a metric in the catalog; 0 = there is none.
   int32_t NewestVersion(absl::string_view name) const;
-  /// The nearest name to one that is not there; empty: none is near.
-  std::string NearestName(absl::string_view name) const;
+  /// The nearest name of a resource of the same kind, where there is none of this name; empty: none is near.
+  std::string NearestName(absl::string_view plan_name) const;
   /// The version that answers: the newest that has caught up, else the newest. Null: there is no such metric, or (then
   /// with an error in Failure) it cannot be computed.
   std::shared_ptr<const MetricPlan> Answering(absl::string_view name) const;

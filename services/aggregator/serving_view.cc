@@ -18,6 +18,7 @@ constexpr uint8_t kPositionValueFormat = 1;
 constexpr size_t kRowOverheadBytes = 96;  // of a map node and two strings
 constexpr size_t kMaxRemoved = 4096;
 constexpr size_t kPollBytes = size_t{4} << 20;
+constexpr size_t kMaxGatheredBytes = size_t{32} << 20;  // more than a commit has
 // Tombstones in `aggregates` live 7 days: a copy that is further behind may miss removals.
 constexpr int64_t kMaxBehindUs = int64_t{6} * 86'400 * 1'000'000;
 
@@ -141,13 +142,13 @@ absl::Status ServingView::Wipe() {
 }
 
 absl::Status ServingView::LoadMetrics() {
-  // Rows stay on disk: after the small records of a metric in a partition, jump to the next.
+  // Rows and entities stay on disk: after the small records of a metric in a partition, jump to the next.
   std::string from(1, kPositionFormat + 1);
   for (;;) {
     std::string next;
     NARU_RETURN_IF_ERROR(store_.Scan(options_.family, from, "", [&](absl::string_view key, absl::string_view value) {
       RecordKey decoded;
-      if (DecodeKey(key, &decoded) && decoded.kind == RecordKind::kRow) {
+      if (DecodeKey(key, &decoded) && decoded.kind >= RecordKind::kRow) {
         next = PrefixEnd(KeyPrefix(IdOf(decoded), decoded.partition));
         return false;
       }
@@ -189,54 +190,104 @@ void ServingView::Run() {
       if (!stopping_) changed_.WaitFor(&mu_, std::chrono::milliseconds(100));
       continue;
     }
-    absl::Status status;
-    for (const event_log::FetchedBatch& batch : *batches) {
-      // What the store did not take must be applied before anything later: try until it does.
-      while (!(status = Apply(batch)).ok()) {
-        SetHealth(status);
-        NARU_LOG_EVERY_SECONDS(10, ERROR, "cannot store aggregates", {{"error", status}});
-        MutexLock lock(&mu_);
-        if (stopping_) return;
-        changed_.WaitFor(&mu_, std::chrono::milliseconds(200));
-      }
-    }
+    const bool idle = batches->empty();
+    for (event_log::FetchedBatch& batch : *batches) Gather(std::move(batch));
+    if (!ApplyGathered(/*all=*/idle)) return;
     SetHealth(absl::OkStatus());
-    if (!batches->empty()) EvictIfNeeded();
+    if (!idle) EvictIfNeeded();
   }
 }
 
-absl::Status ServingView::Apply(const event_log::FetchedBatch& batch) {
-  std::vector<LocalWrite> writes;
-  std::vector<std::pair<const event_log::FetchedRecord*, RecordKey>> records;
-  for (const event_log::FetchedRecord& record : batch.records) {
-    RecordKey key;
-    if (!DecodeKey(record.key, &key) || key.partition != batch.partition) {
-      NARU_LOG_EVERY_SECONDS(60, WARNING, "skipped a record of aggregates that this release does not know",
-                             {{"partition", batch.partition}, {"offset", record.offset}});
+void ServingView::Gather(event_log::FetchedBatch batch) { gathered_[batch.partition].push_back(std::move(batch)); }
+
+namespace {
+
+// Whether the batches are whole commits: each ends with the partition's head. What comes without one (another release
+// wrote it) is taken when nothing follows, or when it becomes much.
+bool EndsACommit(const std::vector<event_log::FetchedBatch>& batches) {
+  size_t bytes = 0;
+  for (const event_log::FetchedBatch& batch : batches) {
+    for (const event_log::FetchedRecord& record : batch.records) bytes += record.key.size() + record.value.size();
+  }
+  if (bytes > kMaxGatheredBytes || batches.back().records.empty()) return true;
+  RecordKey key;
+  return DecodeKey(batches.back().records.back().key, &key) && key.kind == RecordKind::kHead;
+}
+
+}  // namespace
+
+// False: stopped.
+bool ServingView::ApplyGathered(bool all) {
+  for (auto it = gathered_.begin(); it != gathered_.end();) {
+    if (!all && !EndsACommit(it->second)) {
+      ++it;
       continue;
     }
-    records.emplace_back(&record, key);
-    LocalWrite write{options_.family, std::string(record.key), std::nullopt};
-    if (!record.tombstone) write.value = StoredValue(record.offset, record.value);
-    writes.push_back(std::move(write));
+    absl::Status status;
+    // What the store did not take must be applied before anything later: try until it does.
+    while (!(status = Apply(it->second)).ok()) {
+      SetHealth(status);
+      NARU_LOG_EVERY_SECONDS(10, ERROR, "cannot store aggregates", {{"error", status}});
+      MutexLock lock(&mu_);
+      if (stopping_) return false;
+      changed_.WaitFor(&mu_, std::chrono::milliseconds(200));
+    }
+    it = gathered_.erase(it);
   }
-  writes.push_back(
-      {options_.family, PositionKey(batch.partition), PositionValue(batch.next_offset, clock_.NowMicros())});
-  if (batch.partition >= 0 && batch.partition < partitions_.load()) {
+  return true;
+}
+
+absl::Status ServingView::Apply(const std::vector<event_log::FetchedBatch>& batches) {
+  const int32_t partition = batches.back().partition;
+  const int64_t next_offset = batches.back().next_offset;
+  std::vector<LocalWrite> writes;
+  std::vector<std::pair<const event_log::FetchedRecord*, RecordKey>> records;
+  for (const event_log::FetchedBatch& batch : batches) {
+    for (const event_log::FetchedRecord& record : batch.records) {
+      RecordKey key;
+      if (!DecodeKey(record.key, &key) || key.partition != partition) {
+        NARU_LOG_EVERY_SECONDS(60, WARNING, "skipped a record of aggregates that this release does not know",
+                               {{"partition", partition}, {"offset", record.offset}});
+        continue;
+      }
+      records.emplace_back(&record, key);
+      LocalWrite write{options_.family, std::string(record.key), std::nullopt};
+      if (!record.tombstone) write.value = StoredValue(record.offset, record.value);
+      writes.push_back(std::move(write));
+    }
+  }
+  writes.push_back({options_.family, PositionKey(partition), PositionValue(next_offset, clock_.NowMicros())});
+  MutexLock applying(&apply_mu_);
+  applies_.fetch_add(1);
+  if (partition >= 0 && partition < partitions_.load()) {
     // Before anybody can read a row of it.
     MutexLock lock(&mu_);
-    seen_[batch.partition] = std::max(seen_[batch.partition], batch.next_offset);
+    seen_[partition] = std::max(seen_[partition], next_offset);
   }
   // Not synced: after a crash the copy is a little older and follows from there.
   NARU_RETURN_IF_ERROR(store_.Write(writes, /*sync=*/false));
   for (const auto& [record, key] : records) ApplyRecord(*record, key);
   MutexLock lock(&mu_);
-  if (batch.partition >= 0 && batch.partition < static_cast<int>(applied_.size())) {
-    applied_[batch.partition] = std::max(applied_[batch.partition], batch.next_offset);
+  if (partition >= 0 && partition < static_cast<int>(applied_.size())) {
+    applied_[partition] = std::max(applied_[partition], next_offset);
   }
   changes_.fetch_add(1);
   changed_.SignalAll();
   return absl::OkStatus();
+}
+
+absl::Status ServingView::ReadConsistently(const std::function<absl::Status()>& read) {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    uint64_t before;
+    {
+      MutexLock lock(&apply_mu_);
+      before = applies_.load();
+    }
+    const absl::Status status = read();
+    if (!status.ok() || applies_.load() == before) return status;
+  }
+  MutexLock lock(&apply_mu_);
+  return read();
 }
 
 void ServingView::ApplyRecord(const event_log::FetchedRecord& record, const RecordKey& key) {
@@ -580,6 +631,52 @@ absl::Status ServingView::LoadPane(const MetricId& metric, int32_t partition, in
     fn(row.group, row.value);
     return true;
   });
+}
+
+absl::StatusOr<std::optional<std::string>> ServingView::ReadEntity(const MetricId& metric, int32_t partition,
+                                                                   const EntityId& id) {
+  std::string key = KindPrefix(metric, partition, RecordKind::kEntity);
+  AppendEntityId(id, &key);
+  NARU_ASSIGN_OR_RETURN(std::optional<std::string> stored, store_.Get(options_.family, key));
+  if (!stored.has_value()) return stored;
+  absl::string_view value = *stored;
+  int64_t offset = 0;
+  if (!TakeOffset(&value, &offset)) return std::optional<std::string>();
+  return std::optional<std::string>(value);
+}
+
+absl::Status ServingView::VisitEntitiesWithOffsets(
+    const MetricId& metric, int32_t partition, const EntityId& from,
+    const std::function<bool(const EntityId&, absl::string_view, int64_t)>& fn) {
+  const std::string prefix = KindPrefix(metric, partition, RecordKind::kEntity);
+  std::string begin = prefix;
+  AppendEntityId(from, &begin);
+  return store_.Scan(options_.family, begin, PrefixEnd(prefix), [&](absl::string_view key, absl::string_view value) {
+    absl::string_view rest = key.substr(prefix.size());
+    EntityId id;
+    int64_t offset = 0;
+    if (!ReadEntityId(&rest, &id) || !TakeOffset(&value, &offset)) return true;
+    return fn(id, value, offset);
+  });
+}
+
+absl::Status ServingView::VisitEntities(const MetricId& metric, int32_t partition, const EntityId& from,
+                                        const EntityFn& fn) {
+  return VisitEntitiesWithOffsets(
+      metric, partition, from,
+      [&fn](const EntityId& id, absl::string_view value, int64_t /*offset*/) { return fn(id, value); });
+}
+
+absl::Status ServingView::VisitIndex(const MetricId& metric, int32_t partition, absl::string_view from,
+                                     absl::string_view to, const IndexFn& fn) {
+  const std::string prefix = KindPrefix(metric, partition, RecordKind::kEntityIndex);
+  const std::string end = to.empty() ? PrefixEnd(prefix) : absl::StrCat(prefix, to);
+  return store_.Scan(options_.family, absl::StrCat(prefix, from), end,
+                     [&](absl::string_view key, absl::string_view value) {
+                       int64_t offset = 0;
+                       if (!TakeOffset(&value, &offset)) return true;
+                       return fn(key.substr(prefix.size()), value);
+                     });
 }
 
 absl::StatusOr<std::vector<std::string>> ServingView::ListKeys(const MetricId& metric, int32_t partition,

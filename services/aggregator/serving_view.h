@@ -21,6 +21,7 @@
 #include "common/event_log/event_log.h"
 #include "common/sync/mutex.h"
 #include "services/aggregator/aggregate_record.h"
+#include "services/aggregator/entity_store.h"
 #include "services/aggregator/pane_store.h"
 
 namespace naru::aggregator {
@@ -35,6 +36,7 @@ struct ViewRow {
   absl::string_view group;
   absl::string_view value;  ///< as EncodeRow made it
   int64_t offset = 0;       ///< in `aggregates`, of its last change
+  bool running = false;     ///< session windows: sessions that run are in it; see session_rows.h
 };
 
 /// A pane as the view has it.
@@ -53,7 +55,10 @@ struct RemovedPane {
 };
 
 /// Thread-safe. Destroy before the log and the store.
-class ServingView : public PaneSource {
+///
+/// What one commit changed in a partition becomes visible at once, also where it is read from the topic in several
+/// pieces: its last record is the partition's head. ReadConsistently is for readers of several kinds of records.
+class ServingView : public PaneSource, public EntitySource {
  public:
   ServingView(event_log::EventLog& log, event_log::LocalStore& store, const Clock& clock, ServingViewOptions options);
   ~ServingView() override;
@@ -113,6 +118,23 @@ class ServingView : public PaneSource {
   bool GroupExists(const MetricId& metric, int64_t from_us, int64_t to_us, absl::string_view group);
   absl::Status LoadPane(const MetricId& metric, int32_t partition, int64_t pane_start_us,
                         const std::function<void(absl::string_view, absl::string_view)>& fn) override;
+  // Entities: on disk only, as EntitySource says; all may be called from any thread. fn must not call the view.
+
+  absl::StatusOr<std::optional<std::string>> ReadEntity(const MetricId& metric, int32_t partition,
+                                                        const EntityId& id) override;
+  absl::Status VisitEntities(const MetricId& metric, int32_t partition, const EntityId& from,
+                             const EntityFn& fn) override;
+  absl::Status VisitIndex(const MetricId& metric, int32_t partition, absl::string_view from, absl::string_view to,
+                          const IndexFn& fn) override;
+  /// The same with the offset in `aggregates` of each entity's last change.
+  absl::Status VisitEntitiesWithOffsets(
+      const MetricId& metric, int32_t partition, const EntityId& from,
+      const std::function<bool(const EntityId& id, absl::string_view value, int64_t offset)>& fn);
+
+  /// Runs `read`, again if the view changed meanwhile, so that all it has read belongs together; at the third time
+  /// nothing changes while it runs. It must not wait for the view. Returns its error, if it has one.
+  absl::Status ReadConsistently(const std::function<absl::Status()>& read);
+
   /// Up to `limit` keys of the metric in the partition, in order, its progress last.
   absl::StatusOr<std::vector<std::string>> ListKeys(const MetricId& metric, int32_t partition, size_t limit);
   /// Up to `limit` keys of rows of a pane.
@@ -156,7 +178,9 @@ class ServingView : public PaneSource {
   absl::Status Wipe();
   void LoadMeta(absl::string_view key, absl::string_view value);
   void Run();
-  absl::Status Apply(const event_log::FetchedBatch& batch);
+  void Gather(event_log::FetchedBatch batch);
+  bool ApplyGathered(bool all);
+  absl::Status Apply(const std::vector<event_log::FetchedBatch>& batches);
   void ApplyRecord(const event_log::FetchedRecord& record, const RecordKey& key);
   void ApplyRow(const event_log::FetchedRecord& record, const RecordKey& key, PartitionView* view);
   absl::Status EnsureRows(const MetricId& metric, int32_t partition, int64_t pane_start_us, PaneView* pane);
@@ -179,6 +203,10 @@ class ServingView : public PaneSource {
   std::deque<RemovedPane> removed_ ABSL_GUARDED_BY(mu_);
   absl::Status health_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+
+  Mutex apply_mu_ ABSL_ACQUIRED_BEFORE(mu_);  // held while a commit is put into the view
+  std::atomic<uint64_t> applies_{0};
+  std::map<int32_t, std::vector<event_log::FetchedBatch>> gathered_;  // pieces of commits; only the thread's
 
   std::atomic<int> partitions_{0};
   std::atomic<uint64_t> changes_{0};

@@ -413,7 +413,7 @@ TEST_P(SinkSetConformance, ADeletedMetricLeavesNothingBehindAndADeletedSinkEvery
   cluster.Delete("other", 1);
   EXPECT_TRUE(naru::testing::WaitUntil([&] { return Stored("other").empty(); }));
   ASSERT_TRUE(Pause().ok());
-  cluster.Delete("out", 3, "Sink");
+  cluster.DeleteResource("Sink", "out", 3);
   Publish(10);
   EXPECT_FALSE(Stored().empty());
   EXPECT_TRUE(naru::testing::WaitUntil([&] { return !IsPausedInTheLog(); }));

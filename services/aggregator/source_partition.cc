@@ -84,7 +84,7 @@ absl::Status SourcePartition::AdoptPlans(const std::shared_ptr<const PlanSet>& p
       state->SetPlan(plan);
       continue;
     }
-    state = std::make_unique<MetricState>(plan, partition_, &view_);
+    state = std::make_unique<MetricState>(plan, partition_, &view_, &view_);
     state->panes.set_use_counter(use_counter_);
     std::optional<Progress> progress = view_.GetProgress(id, partition_);
     if (progress.has_value()) {
@@ -93,12 +93,14 @@ absl::Status SourcePartition::AdoptPlans(const std::shared_ptr<const PlanSet>& p
       for (const ViewPane& pane : view_.ListPanes(id, partition_, kNever, kForever)) {
         state->panes.AddKnown(pane.start_us, pane.record);
       }
+      if (state->sessions() != nullptr) NARU_RETURN_IF_ERROR(state->sessions()->Restore(&view_));
     } else {
       NARU_ASSIGN_OR_RETURN(const event_log::PartitionInfo info, Describe(log_, partition_));
       const StartRule& start = plan->start;
       if (start.kind == StartRule::Kind::kTime) state->valid_from_us = start.time_us;
       state->starts_late = start.kind == StartRule::Kind::kEarliest && info.start_offset > 0;
       if (info.start_offset >= next_offset_) state->next_offset = next_offset_;
+      state->entities.BeginEmpty();
       state->changed = true;  // so that the view hears of it before the first event
     }
     // Nothing was read before: what the group reads next is all there is.
@@ -144,17 +146,29 @@ absl::Status SourcePartition::StartRebuilds() {
   return absl::OkStatus();
 }
 
-absl::Status SourcePartition::Process(const event_log::FetchedBatch& batch, EventKernel* kernel,
-                                      std::vector<LateEvent>* late) {
+absl::StatusOr<bool> SourcePartition::Process(const event_log::FetchedBatch& batch, EventKernel* kernel,
+                                              std::vector<LateEvent>* late) {
   std::vector<MetricState*> at_head;
   for (const auto& [id, state] : states_) {
     if (state->next_offset >= next_offset_) at_head.push_back(state.get());
   }
-  NARU_RETURN_IF_ERROR(kernel->Process(batch, INT64_MAX, at_head, replays_.get(), late));
-  next_offset_ = std::max(next_offset_, batch.next_offset);
+  NARU_ASSIGN_OR_RETURN(const int64_t next,
+                        kernel->Process(batch, resume_at_, INT64_MAX, at_head, replays_.get(), late));
+  const bool done = next >= batch.next_offset;
+  resume_at_ = done ? 0 : next;
+  next_offset_ = std::max(next_offset_, next);
   head_changed = true;
   if (first_received_us == kForever && !batch.records.empty()) first_received_us = batch.records[0].timestamp_us;
-  return absl::OkStatus();
+  return done;
+}
+
+absl::StatusOr<bool> SourcePartition::Continue() {
+  bool behind = false;
+  for (const auto& [id, state] : states_) {
+    NARU_RETURN_IF_ERROR(state->Continue());
+    behind = behind || state->behind();
+  }
+  return behind;
 }
 
 void SourcePartition::Join(RebuildReader* rebuild) {
@@ -168,15 +182,17 @@ void SourcePartition::Join(RebuildReader* rebuild) {
 
 absl::StatusOr<bool> SourcePartition::RunRebuild(RebuildReader* rebuild, EventKernel* kernel, size_t max_bytes,
                                                  std::vector<LateEvent>* late) {
-  const std::vector<MetricState*> states = Find(rebuild->metrics);
-  auto batches = rebuild->reader->Poll(std::chrono::milliseconds(20), max_bytes);
-  if (!batches.ok()) {
-    if (!IsLostRange(batches.status())) return batches.status();
-    NARU_LOG(WARNING, "rebuilding a metric without a lost part of the log",
-             {{"partition", partition_}, {"error", batches.status()}});
-    return true;
+  if (rebuild->batches.empty()) {
+    auto batches = rebuild->reader->Poll(std::chrono::milliseconds(20), max_bytes);
+    if (!batches.ok()) {
+      if (!IsLostRange(batches.status())) return batches.status();
+      NARU_LOG(WARNING, "rebuilding a metric without a lost part of the log",
+               {{"partition", partition_}, {"error", batches.status()}});
+      return true;
+    }
+    for (event_log::FetchedBatch& batch : *batches) rebuild->batches.push_back(std::move(batch));
   }
-  if (batches->empty()) {
+  if (rebuild->batches.empty()) {
     // What remains before the group's position was removed, or there is nothing since the time to start from.
     NARU_ASSIGN_OR_RETURN(const event_log::PartitionInfo info, Describe(log_, partition_));
     if ((rebuild->by_time && info.end_offset <= next_offset_) || info.start_offset >= next_offset_) {
@@ -185,12 +201,18 @@ absl::StatusOr<bool> SourcePartition::RunRebuild(RebuildReader* rebuild, EventKe
     }
     return true;
   }
-  for (const event_log::FetchedBatch& batch : *batches) {
-    NARU_RETURN_IF_ERROR(kernel->Process(batch, next_offset_, states, rebuild->replays.get(), late));
+  const std::vector<MetricState*> states = Find(rebuild->metrics);
+  while (!rebuild->batches.empty()) {
+    const event_log::FetchedBatch& batch = rebuild->batches.front();
+    NARU_ASSIGN_OR_RETURN(rebuild->resume_at, kernel->Process(batch, rebuild->resume_at, next_offset_, states,
+                                                              rebuild->replays.get(), late));
+    if (rebuild->resume_at < std::min(batch.next_offset, next_offset_)) return true;  // a commit must come first
+    rebuild->resume_at = 0;
     if (batch.next_offset >= next_offset_) {
       Join(rebuild);
       return false;
     }
+    rebuild->batches.pop_front();
   }
   return true;
 }

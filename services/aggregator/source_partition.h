@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -30,8 +31,10 @@ class SourcePartition {
   /// Takes the metrics to be computed: new ones begin with what the view has of them, or at the start of the log; those
   /// that are gone are forgotten.
   absl::Status AdoptPlans(const std::shared_ptr<const PlanSet>& plans);
-  /// Counts a batch that the group's consumer got.
-  absl::Status Process(const event_log::FetchedBatch& batch, EventKernel* kernel, std::vector<LateEvent>* late);
+  /// Counts a batch that the group's consumer got. False: a commit must come first, then the same batch again.
+  absl::StatusOr<bool> Process(const event_log::FetchedBatch& batch, EventKernel* kernel, std::vector<LateEvent>* late);
+  /// Goes on with what is due (MetricState::behind). Returns whether a commit must come before anything else.
+  absl::StatusOr<bool> Continue();
   /// Counts about `max_bytes` of older events for each metric that is behind the group. Returns whether any is.
   absl::StatusOr<bool> Rebuild(EventKernel* kernel, size_t max_bytes, std::vector<LateEvent>* late);
 
@@ -51,7 +54,9 @@ class SourcePartition {
   struct RebuildReader {
     std::unique_ptr<event_log::Reader> reader;
     std::vector<MetricId> metrics;
-    bool by_time = false;  // begins at a time: an empty answer may mean that nothing is there
+    std::deque<event_log::FetchedBatch> batches;  // read, but not yet counted
+    int64_t resume_at = 0;                        // in the first of them
+    bool by_time = false;                         // begins at a time: an empty answer may mean that nothing is there
     std::unique_ptr<ReplayFilter> replays;
   };
   absl::Status StartRebuilds();
@@ -69,6 +74,7 @@ class SourcePartition {
   std::unique_ptr<ReplayFilter> replays_;
   std::map<MetricId, std::unique_ptr<MetricState>> states_;
   std::vector<std::unique_ptr<RebuildReader>> rebuilds_;
+  int64_t resume_at_ = 0;  // in the group's batch, where a commit had to come first
 };
 
 }  // namespace naru::aggregator

@@ -57,6 +57,7 @@ std::string Encode(const TestEvent& test) {
   fields.source = "test";
   fields.type = test.ends_timeline ? absl::string_view(event::kTimelineEndType) : absl::string_view(test.type);
   fields.subject = test.subject;
+  fields.session = test.session;
   fields.has_time = test.time_us != 0;
   fields.time_us = test.time_us;
   fields.data = data;
@@ -68,14 +69,22 @@ std::string Encode(const TestEvent& test) {
 }
 
 catalog::v1::Resource MakeMetric(const std::string& name, int32_t version, const std::string& spec_json) {
+  return MakeResource("Metric", name, version, spec_json);
+}
+
+catalog::v1::Resource MakeResource(const std::string& kind, const std::string& name, int32_t version,
+                                   const std::string& spec_json) {
   catalog::v1::Resource resource;
   resource.set_api_version("naru.dev/v1");
-  resource.set_kind("Metric");
+  resource.set_kind(kind);
   resource.mutable_metadata()->set_name(name);
   resource.mutable_metadata()->set_version(version);
-  const auto status = google::protobuf::util::JsonStringToMessage(spec_json, resource.mutable_metric());
+  google::protobuf::Message* spec = resource.mutable_metric();
+  if (kind == "Funnel") spec = resource.mutable_funnel();
+  if (kind == "Retention") spec = resource.mutable_retention();
+  const auto status = google::protobuf::util::JsonStringToMessage(spec_json, spec);
   if (!status.ok()) {
-    std::fprintf(stderr, "metric %s: %s\n", name.c_str(), status.ToString().c_str());
+    std::fprintf(stderr, "%s %s: %s\n", kind.c_str(), name.c_str(), status.ToString().c_str());
     std::abort();
   }
   return resource;
@@ -129,6 +138,22 @@ std::vector<v1::WindowRow> Node::AllRows(const std::string& metric) {
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
   return rows;
+}
+
+std::vector<v1::Session> Node::AllSessions(const std::string& metric, const std::string& entity, int page_size) {
+  std::vector<v1::Session> sessions;
+  v1::QuerySessionsRequest request;
+  request.set_metric(metric);
+  request.set_entity(entity);
+  request.set_page_size(page_size);
+  do {
+    grpc::ClientContext context;
+    v1::QuerySessionsResponse response;
+    Must(FromGrpcStatus(stub_->QuerySessions(&context, request, &response)), "sessions");
+    for (v1::Session& session : *response.mutable_sessions()) sessions.push_back(std::move(session));
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return sessions;
 }
 
 v1::MetricStatus Node::Status(const std::string& metric) {
@@ -222,7 +247,9 @@ void Cluster::Apply(const catalog::v1::Resource& resource) {
   PublishCatalog(absl::StrCat(resource.kind(), "/", resource.metadata().name()), record.SerializeAsString());
 }
 
-void Cluster::Delete(const std::string& name, int32_t version, const std::string& kind) {
+void Cluster::Delete(const std::string& metric, int32_t version) { DeleteResource("Metric", metric, version); }
+
+void Cluster::DeleteResource(const std::string& kind, const std::string& name, int32_t version) {
   catalog::v1::CatalogRecord record;
   record.mutable_deleted()->set_kind(kind);
   record.mutable_deleted()->set_name(name);
@@ -230,8 +257,9 @@ void Cluster::Delete(const std::string& name, int32_t version, const std::string
   PublishCatalog(absl::StrCat(kind, "/", name), record.SerializeAsString());
 }
 
-std::unique_ptr<Node> Cluster::StartNode(const std::string& instance) {
+std::unique_ptr<Node> Cluster::StartNode(const std::string& instance, int64_t memory_bytes) {
   AggregatorOptions options;
+  options.memory = ByteSize{memory_bytes};
   options.instance = instance;
   options.commit_interval = std::chrono::milliseconds(10);
   options.maintenance_interval = std::chrono::milliseconds(20);

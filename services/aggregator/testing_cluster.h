@@ -33,11 +33,16 @@ struct TestEvent {
   std::string timeline;
   std::string id;
   bool ends_timeline = false;
+  std::string session;
 };
 std::string Encode(const TestEvent& event);
 
 /// A Metric resource out of its spec as JSON. Fails the test's process when that cannot be read.
 catalog::v1::Resource MakeMetric(const std::string& name, int32_t version, const std::string& spec_json);
+
+/// The same for a Funnel or a Retention.
+catalog::v1::Resource MakeResource(const std::string& kind, const std::string& name, int32_t version,
+                                   const std::string& spec_json);
 
 /// One aggregator with its server. Stopped when it goes.
 class Node {
@@ -53,6 +58,8 @@ class Node {
   absl::StatusOr<v1::QueryWindowsResponse> Query(const v1::QueryWindowsRequest& request);
   /// Every row of a metric, over all pages.
   std::vector<v1::WindowRow> AllRows(const std::string& metric);
+  /// Every session of a metric (of one entity, if one is given), over all pages.
+  std::vector<v1::Session> AllSessions(const std::string& metric, const std::string& entity = "", int page_size = 0);
   v1::MetricStatus Status(const std::string& metric);
 
  private:
@@ -78,8 +85,9 @@ class Cluster {
   void CutPower();
   void Publish(int partition, const std::vector<TestEvent>& events);
   void Apply(const catalog::v1::Resource& resource);
-  void Delete(const std::string& name, int32_t version, const std::string& kind = "Metric");
-  std::unique_ptr<Node> StartNode(const std::string& instance = "a");
+  void Delete(const std::string& metric, int32_t version);
+  void DeleteResource(const std::string& kind, const std::string& name, int32_t version);
+  std::unique_ptr<Node> StartNode(const std::string& instance = "a", int64_t memory_bytes = int64_t{64} << 20);
   /// How many records of `aggregates` a reader finds after compaction by key, by kind of key.
   std::map<int, int> LiveRecords();
   std::vector<std::string> LateKeys();

@@ -22,7 +22,10 @@ Timeline& Timelines::FindOrAdd(absl::string_view id) {
         worst = it;
       }
     }
-    if (worst != all_.end()) all_.erase(worst);
+    if (worst != all_.end()) {
+      all_.erase(worst);
+      ++erased_;
+    }
   }
   all_.emplace_back();
   all_.back().id = std::string(id);
@@ -41,8 +44,25 @@ void Timelines::End(absl::string_view id, int64_t received_us) {
     ++ended;
     if (oldest == all_.end() || it->last_received_us < oldest->last_received_us) oldest = it;
   }
-  if (ended > kMaxEndedTimelines) all_.erase(oldest);
+  if (ended > kMaxEndedTimelines) {
+    all_.erase(oldest);
+    ++erased_;
+  }
   last_ = 0;
+}
+
+const Timeline* Timelines::Get(absl::string_view id) const {
+  if (last_ < all_.size() && absl::string_view(all_[last_].id) == id) return &all_[last_];
+  for (const Timeline& timeline : all_) {
+    if (absl::string_view(timeline.id) == id) return &timeline;
+  }
+  return nullptr;
+}
+
+int64_t Timelines::LastReceived() const {
+  int64_t last_us = kNever;
+  for (const Timeline& timeline : all_) last_us = std::max(last_us, timeline.last_received_us);
+  return last_us;
 }
 
 void Timelines::Restore(std::vector<Timeline> timelines) {

@@ -46,6 +46,12 @@ class Timelines {
   void End(absl::string_view id, int64_t received_us);
 
   const std::vector<Timeline>& all() const { return all_; }
+  /// Null: there is none, or it was forgotten.
+  const Timeline* Get(absl::string_view id) const;
+  /// How many were forgotten since the start.
+  uint64_t erased() const { return erased_; }
+  /// Greatest received time of a record; kNever: there was none.
+  int64_t LastReceived() const;
   void Restore(std::vector<Timeline> timelines);
 
  private:
@@ -57,6 +63,7 @@ class Timelines {
 
   std::vector<Timeline> all_;
   size_t last_ = 0;
+  uint64_t erased_ = 0;
 };
 
 /// Times before which one partition expects nothing more that is on time: the least watermark of its open timelines.

@@ -10,6 +10,7 @@
 #include "naru/aggregator/v1/aggregator.pb.h"
 #include "naru/catalog/v1/resources.pb.h"
 #include "services/aggregator/row_proto.h"
+#include "services/aggregator/session_rows.h"
 #include "services/aggregator/window_query.h"
 
 namespace naru::aggregator {
@@ -94,12 +95,53 @@ void ExplainPartial(const PartialRow& partial, const WindowQuery& query, v1::Pan
   proto->set_group_count(partial.group_count);
   proto->set_pane_group_count(partial.record.group_count);
   proto->set_truncated(partial.record.truncated);
-  TimeToProto(partial.record.last_change_us, proto->mutable_last_change_time());
+  // Of a pane in which sessions only run nothing is stored yet.
+  if (partial.record.last_change_us != 0) {
+    TimeToProto(partial.record.last_change_us, proto->mutable_last_change_time());
+  }
   proto->set_offset(partial.offset);
   for (size_t i = 0; i < partial.measures.size(); ++i) {
     const MeasurePlan& measure = query.plan().measures[query.measures()[i]];
     MeasureToProto(partial.measures[i], measure.shape, &(*proto->mutable_measures())[measure.name]);
   }
+}
+
+// What the window's numbers are, all read at one moment.
+struct Explained {
+  ResultRow row;
+  size_t groups = 0;
+  std::vector<PartialRow> partials;
+  int64_t omitted = 0;
+};
+
+absl::StatusOr<Explained> Read(const v1::ExplainWindowRequest& request, WindowQuery* by_group, WindowQuery* query,
+                               RowSource& source, int64_t frontier_us) {
+  Explained explained;
+  NARU_ASSIGN_OR_RETURN(explained.row, FindRow(request, query, source, frontier_us));
+  const TimeSpan window = explained.row.window;
+  NARU_ASSIGN_OR_RETURN(const std::vector<ResultRow> groups, by_group->WindowRows(source, window, frontier_us, {}));
+  explained.groups = groups.size();
+  NARU_ASSIGN_OR_RETURN(explained.partials, query->Partials(source, window, kMaxPartials, &explained.omitted));
+  return explained;
+}
+
+// With session windows the running sessions are in it, too.
+absl::StatusOr<Explained> ReadView(const v1::ExplainWindowRequest& request,
+                                   const std::shared_ptr<const MetricPlan>& plan, ServingView& view,
+                                   WindowQuery* by_group, WindowQuery* query, int64_t frontier_us) {
+  const MetricId id{plan->name, plan->version};
+  ViewRowSource counted(view, id);
+  if (plan->session == nullptr) return Read(request, by_group, query, counted, frontier_us);
+  SessionRowSource source(counted, plan, RunningSessionsOf(view, id), /*with_empty=*/false);
+  Explained explained;
+  NARU_RETURN_IF_ERROR(view.ReadConsistently([&]() -> absl::Status {
+    by_group->Refresh();
+    query->Refresh();
+    NARU_RETURN_IF_ERROR(source.Load(query->pane_from_us(), query->pane_to_us()));
+    NARU_ASSIGN_OR_RETURN(explained, Read(request, by_group, query, source, frontier_us));
+    return absl::OkStatus();
+  }));
+  return explained;
 }
 
 }  // namespace
@@ -111,27 +153,22 @@ absl::Status ExplainWindow(const v1::ExplainWindowRequest& request, const std::s
   NARU_ASSIGN_OR_RETURN(WindowQuery by_group, WindowQuery::Compile(asked, plan));
   asked.set_group_by_none(true);
   NARU_ASSIGN_OR_RETURN(WindowQuery query, WindowQuery::Compile(asked, plan));
-  ViewRowSource source(view, {plan->name, plan->version});
   const std::vector<PartitionStanding> partitions = finality.Partitions(*plan);
   int64_t frontier_us = kForever;
   for (const PartitionStanding& standing : partitions) frontier_us = std::min(frontier_us, standing.frontier_us);
-  NARU_ASSIGN_OR_RETURN(const ResultRow row, FindRow(request, &query, source, frontier_us));
-  NARU_ASSIGN_OR_RETURN(const std::vector<ResultRow> groups, by_group.WindowRows(source, row.window, frontier_us, {}));
-  int64_t omitted = 0;
-  NARU_ASSIGN_OR_RETURN(const std::vector<PartialRow> partials,
-                        query.Partials(source, row.window, kMaxPartials, &omitted));
+  NARU_ASSIGN_OR_RETURN(const Explained explained, ReadView(request, plan, view, &by_group, &query, frontier_us));
   response->set_metric(plan->name);
   response->set_metric_version(plan->version);
-  RowToProto(query, row, response->mutable_row());
-  response->set_group_count(static_cast<int64_t>(groups.size()));
+  RowToProto(query, explained.row, response->mutable_row());
+  response->set_group_count(static_cast<int64_t>(explained.groups));
   if (frontier_us != kNever && frontier_us != kForever) TimeToProto(frontier_us, response->mutable_frontier_time());
   catalog::v1::Metric spec;
   if (spec.ParseFromString(plan->spec)) response->set_filter(spec.filter());
   for (size_t p = 0; p < partitions.size(); ++p) {
     ExplainPartition(static_cast<int32_t>(p), partitions[p], *plan, clock.NowMicros(), response->add_partitions());
   }
-  for (const PartialRow& partial : partials) ExplainPartial(partial, query, response->add_partials());
-  response->set_omitted_partial_count(omitted);
+  for (const PartialRow& partial : explained.partials) ExplainPartial(partial, query, response->add_partials());
+  response->set_omitted_partial_count(explained.omitted);
   return absl::OkStatus();
 }
 

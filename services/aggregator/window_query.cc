@@ -79,6 +79,7 @@ struct Accumulator {
   Cell cell;
   Revisions revisions;
   bool changed = false;
+  bool running = false;
 };
 
 // The groups of a window, or of the part of it that was merged so far.
@@ -147,9 +148,9 @@ struct WindowQuery::State {
   absl::StatusOr<std::vector<ResultRow>> MergeCumulative(RowSource& source, const TimeSpan& window, int64_t frontier_us,
                                                          const std::vector<int64_t>& since, absl::string_view after,
                                                          size_t limit);
-  std::vector<ResultRow> FinishRows(const Merged& merged, const TimeSpan& window, int64_t frontier_us,
+  std::vector<ResultRow> FinishRows(const Merged& merged, const TimeSpan& window, bool is_final,
                                     absl::string_view after, size_t limit) const;
-  void FinishRow(const TimeSpan& window, int64_t frontier_us, bool truncated, const std::string& key,
+  void FinishRow(const TimeSpan& window, bool is_final, bool truncated, const std::string& key,
                  const Accumulator& accumulator, ResultRow* row) const;
   int32_t RevisionsOf(const TimeSpan& window, const Revisions& revisions) const;
   bool Less(const ResultRow& a, const ResultRow& b) const;
@@ -302,6 +303,8 @@ WindowQuery::~WindowQuery() = default;
 const MetricPlan& WindowQuery::plan() const { return *state_->plan; }
 const std::vector<int>& WindowQuery::dimensions() const { return state_->dimensions; }
 const std::vector<int>& WindowQuery::measures() const { return state_->measures; }
+int64_t WindowQuery::pane_from_us() const { return state_->from_us; }
+int64_t WindowQuery::pane_to_us() const { return state_->grid().derived() ? kForever : state_->to_us; }
 bool WindowQuery::latest_window() const { return state_->latest_window; }
 bool WindowQuery::final_only() const { return state_->final_only; }
 
@@ -366,6 +369,7 @@ absl::Status WindowQuery::State::AddPane(RowSource& source, int partition, const
       return false;
     }
     group.changed = group.changed || row.offset >= since_offset;
+    group.running = group.running || row.running;
     ++merged->rows;
     return ++taken < source_limit && merged->groups.size() <= kMaxMergedGroups;
   }));
@@ -400,7 +404,7 @@ absl::StatusOr<std::vector<ResultRow>> WindowQuery::State::MergeCumulative(RowSo
   const TimeSpan rest{prefix->span.end_us, window.end_us};
   prefix->span.end_us = window.end_us;
   const absl::Status status = AddPanes(source, rest, since, "", SIZE_MAX, &*prefix);
-  if (status.ok()) return FinishRows(*prefix, window, frontier_us, after, limit);
+  if (status.ok()) return FinishRows(*prefix, window, IsFinal(source, window, frontier_us), after, limit);
   prefix.reset();
   return status;
 }
@@ -415,10 +419,10 @@ absl::StatusOr<std::vector<ResultRow>> WindowQuery::State::Merge(RowSource& sour
   const size_t source_limit = all_dimensions && limit > 0 ? limit : SIZE_MAX;
   Merged merged;
   NARU_RETURN_IF_ERROR(AddPanes(source, window, since, after, source_limit, &merged));
-  return FinishRows(merged, window, frontier_us, after, limit);
+  return FinishRows(merged, window, IsFinal(source, window, frontier_us), after, limit);
 }
 
-std::vector<ResultRow> WindowQuery::State::FinishRows(const Merged& merged, const TimeSpan& window, int64_t frontier_us,
+std::vector<ResultRow> WindowQuery::State::FinishRows(const Merged& merged, const TimeSpan& window, bool is_final,
                                                       absl::string_view after, size_t limit) const {
   std::vector<const std::pair<const std::string, Accumulator>*> order;
   for (const auto& group : merged.groups) {
@@ -433,7 +437,7 @@ std::vector<ResultRow> WindowQuery::State::FinishRows(const Merged& merged, cons
   }
   std::vector<ResultRow> rows(order.size());
   for (size_t i = 0; i < order.size(); ++i) {
-    FinishRow(window, frontier_us, merged.truncated, order[i]->first, order[i]->second, &rows[i]);
+    FinishRow(window, is_final, merged.truncated, order[i]->first, order[i]->second, &rows[i]);
   }
   return rows;
 }
@@ -446,7 +450,7 @@ int32_t WindowQuery::State::RevisionsOf(const TimeSpan& window, const Revisions&
   return all;
 }
 
-void WindowQuery::State::FinishRow(const TimeSpan& window, int64_t frontier_us, bool truncated, const std::string& key,
+void WindowQuery::State::FinishRow(const TimeSpan& window, bool is_final, bool truncated, const std::string& key,
                                    const Accumulator& accumulator, ResultRow* row) const {
   row->window = window;
   row->key = key;
@@ -455,11 +459,23 @@ void WindowQuery::State::FinishRow(const TimeSpan& window, int64_t frontier_us, 
     row->measures.emplace_back();
     plan->layout.Finish(i, accumulator.cell.data(), &row->measures.back());
   }
-  row->final = window.end_us <= frontier_us;
+  row->final = is_final;
   row->revision = row->final ? 1 + RevisionsOf(window, accumulator.revisions) : 0;
   row->truncated = truncated;
   row->changed = accumulator.changed;
+  row->running = accumulator.running;
   if (valid_from_us.has_value() && window.start_us < *valid_from_us) row->valid_from_us = valid_from_us;
+  if (plan->session == nullptr) return;
+  MeasureResult sessions;
+  plan->layout.Finish(plan->measures.size(), accumulator.cell.data(), &sessions);
+  row->empty = sessions.integer == 0;
+}
+
+ResultRow WindowQuery::EmptyRow(const TimeSpan& window, const std::string& key, bool is_final) const {
+  ResultRow row;
+  state_->FinishRow(window, is_final, /*truncated=*/false, key, Accumulator(&state_->plan->layout), &row);
+  row.changed = true;
+  return row;
 }
 
 std::vector<TimeSpan> WindowQuery::Windows(const RowSource& source, int64_t frontier_us) const {
@@ -619,9 +635,9 @@ absl::StatusOr<ResultPage> WindowQuery::Run(RowSource& source, int64_t frontier_
   Refresh();
   std::vector<TimeSpan> windows = Windows(source, frontier_us);
   if (state.final_only) {
-    windows.erase(
-        std::remove_if(windows.begin(), windows.end(), [&](const TimeSpan& w) { return w.end_us > frontier_us; }),
-        windows.end());
+    windows.erase(std::remove_if(windows.begin(), windows.end(),
+                                 [&](const TimeSpan& window) { return !IsFinal(source, window, frontier_us); }),
+                  windows.end());
   }
   const bool by_window = state.order_by == State::OrderBy::kWindow;
   if (state.latest_window || (by_window && state.descending)) std::reverse(windows.begin(), windows.end());

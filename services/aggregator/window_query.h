@@ -36,6 +36,8 @@ class RowSource {
   virtual std::vector<ViewPane> ListPanes(int32_t partition, int64_t from_us, int64_t to_us) const = 0;
   virtual absl::Status VisitRows(int32_t partition, int64_t pane_start_us, absl::string_view from_group,
                                  const std::function<bool(const ViewRow&)>& fn) = 0;
+  /// A window is not final before the frontier has passed this as well as its end.
+  virtual int64_t OpenUntil(const TimeSpan& /*window*/) const { return kNever; }
   /// Of events that were received before this time not all are counted: the log no longer reached back to them. Absent:
   /// all are.
   virtual std::optional<int64_t> ValidFrom() const { return std::nullopt; }
@@ -70,6 +72,8 @@ struct ResultRow {
   int32_t revision = 0;
   bool truncated = false;
   bool changed = false;                  ///< since the offsets given to WindowRows
+  bool running = false;                  ///< running sessions are in it
+  bool empty = false;                    ///< it has lost all its sessions
   std::optional<int64_t> valid_from_us;  ///< the window began before this; see RowSource::ValidFrom
 };
 
@@ -125,6 +129,14 @@ class WindowQuery {
   /// kept until Refresh, which must be called before the source is looked at anew (Run does).
   absl::StatusOr<std::vector<ResultRow>> WindowRows(RowSource& source, const TimeSpan& window, int64_t frontier_us,
                                                     const std::vector<int64_t>& since);
+  /// The row of a window that has lost all that was in it.
+  ResultRow EmptyRow(const TimeSpan& window, const std::string& key, bool is_final) const;
+  static bool IsFinal(const RowSource& source, const TimeSpan& window, int64_t frontier_us) {
+    return window.end_us <= frontier_us && source.OpenUntil(window) <= frontier_us;
+  }
+  /// Panes with start in [from, to) hold all that is asked for.
+  int64_t pane_from_us() const;
+  int64_t pane_to_us() const;
   void Refresh();
   /// What a window of a query that merges all groups is made of, by partition and pane; at most `limit`, `*omitted`
   /// says how many more there are.

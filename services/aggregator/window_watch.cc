@@ -12,6 +12,7 @@
 #include "common/status/status.h"
 #include "naru/aggregator/v1/aggregator.pb.h"
 #include "services/aggregator/row_proto.h"
+#include "services/aggregator/session_rows.h"
 
 namespace naru::aggregator {
 namespace {
@@ -68,9 +69,20 @@ struct WindowWatch::State {
   Token known;  // what the reader has
   bool has_known = false;
   TimeSpan latest_window;
+  bool latest_final = false;
   uint64_t seen_changes = 0;
+  // Session windows: the rows that the reader was last shown with running sessions in them, which may leave a row
+  // without a trace in it.
+  struct Running {
+    bool final = false;
+    std::set<std::string> keys;
+  };
+  std::map<Ends, Running> running;
 
+  absl::StatusOr<std::vector<ResultRow>> Read(Token* now, bool reset);
   absl::StatusOr<std::vector<ResultRow>> Collect(RowSource& source, const Token& now, bool reset);
+  absl::StatusOr<bool> AddWindow(RowSource& source, const TimeSpan& window, const Token& now, bool whole,
+                                 std::vector<ResultRow>* rows);
   absl::StatusOr<std::vector<ResultRow>> CollectLatest(RowSource& source, const Token& now, bool reset);
   std::vector<TimeSpan> WindowsToRead(RowSource& source, const Token& now, bool reset, std::set<Ends>* crossed);
   void AddRemoved(v1::WatchWindowsResponse* message);
@@ -115,7 +127,9 @@ absl::StatusOr<std::unique_ptr<WindowWatch>> WindowWatch::Start(const v1::WatchW
   if (state->plan != nullptr) {
     NARU_ASSIGN_OR_RETURN(WindowQuery query, WindowQuery::Compile(state->request, state->plan));
     state->query = std::move(query);
-    state->has_known = state->has_known && state->known.version == state->plan->version;
+    // Which of a reader's rows have running sessions in them only the watch knew that showed them.
+    state->has_known =
+        state->has_known && state->known.version == state->plan->version && state->plan->session == nullptr;
   }
   return std::unique_ptr<WindowWatch>(new WindowWatch(std::move(state)));
 }
@@ -136,24 +150,73 @@ std::vector<TimeSpan> WindowWatch::State::WindowsToRead(RowSource& source, const
   return windows;
 }
 
+// Adds the rows of a window that the reader is to be told. Returns whether the window has rows at all.
+absl::StatusOr<bool> WindowWatch::State::AddWindow(RowSource& source, const TimeSpan& window, const Token& now,
+                                                   bool whole, std::vector<ResultRow>* rows) {
+  NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> all, query->WindowRows(source, window, now.frontier_us, known.offsets));
+  Running before;
+  if (const auto found = running.find(EndsOf(window)); found != running.end()) {
+    before = std::move(found->second);
+    running.erase(found);
+  }
+  const bool is_final = WindowQuery::IsFinal(source, window, now.frontier_us);
+  whole = whole || (!before.keys.empty() && before.final != is_final);
+  Running after;
+  after.final = is_final;
+  bool any = false;
+  for (ResultRow& row : all) {
+    any = any || !row.empty;
+    if (row.running) after.keys.insert(row.key);
+    const bool left = before.keys.erase(row.key) > 0 && !row.running;
+    if ((whole && !row.empty) || row.changed || left) rows->push_back(std::move(row));
+  }
+  for (const std::string& key : before.keys) rows->push_back(query->EmptyRow(window, key, is_final));
+  if (!after.keys.empty()) running[EndsOf(window)] = std::move(after);
+  return any;
+}
+
+// All that one turn reads belongs together: what was counted between two reads would be there twice, or not at all.
+absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Read(Token* now, bool reset) {
+  const MetricId id{plan->name, plan->version};
+  ViewRowSource counted(view, id);
+  if (plan->session == nullptr) return Collect(counted, *now, reset);
+  SessionRowSource source(counted, plan, RunningSessionsOf(view, id), /*with_empty=*/!reset);
+  const std::map<Ends, Running> running_before = running;
+  const TimeSpan latest_window_before = latest_window;
+  const bool latest_final_before = latest_final;
+  std::vector<ResultRow> rows;
+  NARU_RETURN_IF_ERROR(view.ReadConsistently([&]() -> absl::Status {
+    running = running_before;
+    latest_window = latest_window_before;
+    query->Refresh();
+    latest_final = latest_final_before;
+    now->offsets = view.CommittedOffsets(id);
+    NARU_RETURN_IF_ERROR(source.Load(query->pane_from_us(), query->pane_to_us()));
+    NARU_ASSIGN_OR_RETURN(rows, Collect(source, *now, reset));
+    return absl::OkStatus();
+  }));
+  return rows;
+}
+
 absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Collect(RowSource& source, const Token& now, bool reset) {
+  if (reset) running.clear();
   if (query->latest_window()) return CollectLatest(source, now, reset);
   std::vector<ResultRow> rows;
   std::set<Ends> crossed;
   std::vector<TimeSpan> windows = WindowsToRead(source, now, reset, &crossed);
+  for (const auto& [ends, shown] : running) {
+    if (std::none_of(windows.begin(), windows.end(), [&ends = ends](const TimeSpan& w) { return EndsOf(w) == ends; })) {
+      windows.push_back({ends.first, ends.second});
+    }
+  }
   // The newest windows first, so that a cut takes the oldest; of those that begin together the shortest first, of which
   // the longer ones are made.
   std::sort(windows.begin(), windows.end(), [](const TimeSpan& a, const TimeSpan& b) {
     return a.start_us != b.start_us ? a.start_us > b.start_us : a.end_us < b.end_us;
   });
   for (const TimeSpan& window : windows) {
-    if (query->final_only() && window.end_us > now.frontier_us) continue;
-    NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> all,
-                          query->WindowRows(source, window, now.frontier_us, known.offsets));
-    const bool whole = reset || crossed.count(EndsOf(window)) > 0;
-    for (ResultRow& row : all) {
-      if (whole || row.changed) rows.push_back(std::move(row));
-    }
+    if (query->final_only() && !WindowQuery::IsFinal(source, window, now.frontier_us)) continue;
+    NARU_RETURN_IF_ERROR(AddWindow(source, window, now, reset || crossed.count(EndsOf(window)) > 0, &rows).status());
     if (rows.size() >= kMaxWatchRows) break;
   }
   if (rows.size() > kMaxWatchRows) rows.resize(kMaxWatchRows);
@@ -167,16 +230,14 @@ absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::CollectLatest(RowSour
                                                                          bool reset) {
   std::vector<TimeSpan> windows = query->Windows(source, now.frontier_us);
   for (auto window = windows.rbegin(); window != windows.rend(); ++window) {
-    if (query->final_only() && window->end_us > now.frontier_us) continue;
-    NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows,
-                          query->WindowRows(source, *window, now.frontier_us, known.offsets));
-    if (rows.empty()) continue;
-    const bool is_final = window->end_us <= now.frontier_us, was_final = window->end_us <= known.frontier_us;
-    const bool whole = reset || *window != latest_window || is_final != was_final;
+    const bool is_final = WindowQuery::IsFinal(source, *window, now.frontier_us);
+    if (query->final_only() && !is_final) continue;
+    const bool whole = reset || *window != latest_window || is_final != latest_final;
+    std::vector<ResultRow> rows;
+    NARU_ASSIGN_OR_RETURN(const bool any, AddWindow(source, *window, now, whole, &rows));
+    if (!any) continue;
     latest_window = *window;
-    if (!whole)
-      rows.erase(std::remove_if(rows.begin(), rows.end(), [](const ResultRow& row) { return !row.changed; }),
-                 rows.end());
+    latest_final = is_final;
     if (rows.size() > kMaxWatchRows) rows.resize(kMaxWatchRows);
     return rows;
   }
@@ -233,9 +294,8 @@ absl::StatusOr<std::vector<v1::WatchWindowsResponse>> WindowWatch::Turn() {
   now.frontier_us = s.finality.Frontier(*plan);
   const bool reset = !s.has_known;
   if (!reset && changes == s.seen_changes && now.frontier_us == s.known.frontier_us) return messages;
-  ViewRowSource source(s.view, {plan->name, plan->version});
   s.query->Refresh();
-  NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows, s.Collect(source, now, reset));
+  NARU_ASSIGN_OR_RETURN(const std::vector<ResultRow> rows, s.Read(&now, reset));
   v1::WatchWindowsResponse message;
   message.set_reset(reset);
   if (!reset) s.AddRemoved(&message);

@@ -148,6 +148,23 @@ class FakeAggregator : public aggregator::v1::AggregatorService::Service {
     row->set_revision(1);
     return grpc::Status::OK;
   }
+  grpc::Status QuerySessions(grpc::ServerContext*, const aggregator::v1::QuerySessionsRequest* asked,
+                             aggregator::v1::QuerySessionsResponse* response) override {
+    session_request = *asked;
+    const bool second = asked->page_token() == "2";
+    if (!second) response->set_next_page_token("2");
+    auto* session = response->add_sessions();
+    session->set_entity(second ? "m2" : "m1");
+    session->mutable_start_time()->set_seconds(1'431'856'800);
+    session->mutable_end_time()->set_seconds(1'431'856'860);
+    session->set_event_count(2);
+    session->set_duration_ms(60'000);
+    (*session->mutable_entry()->mutable_fields())["type"].set_string_value("view");
+    (*session->mutable_exit()->mutable_fields())["type"].set_string_value("buy");
+    session->set_running(second);
+    session->set_counted(!second);
+    return grpc::Status::OK;
+  }
 
   grpc::Status ExplainWindow(grpc::ServerContext*, const aggregator::v1::ExplainWindowRequest* asked,
                              aggregator::v1::ExplainWindowResponse* response) override {
@@ -199,6 +216,7 @@ class FakeAggregator : public aggregator::v1::AggregatorService::Service {
     return grpc::Status::OK;
   }
 
+  aggregator::v1::QuerySessionsRequest session_request;
   aggregator::v1::QueryWindowsRequest request;
   aggregator::v1::ExplainWindowRequest explain_request;
   aggregator::v1::ReplayLateEventsRequest replay_request;
@@ -474,6 +492,22 @@ TEST_F(CommandTest, LateEventsAreListedAndReplayed) {
   EXPECT_TRUE(aggregator_.replay_request.dry_run());
   EXPECT_EQ(Naru({"late", "replay", "requests", "--all"}), 0);
   EXPECT_EQ(aggregator_.replay_request.names_size(), 0);
+}
+
+TEST_F(CommandTest, SessionsPrintsALineASession) {
+  EXPECT_EQ(Naru({"sessions", "visits", "--entity", "m1", "--from", "2015-05-17", "--output", "json"}), 0) << err_;
+  const std::vector<std::string> lines = absl::StrSplit(out_, '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 2) << "all pages are read";
+  EXPECT_EQ(lines[0], R"({"start":"2015-05-17T10:00:00Z","end":"2015-05-17T10:01:00Z","entity":"m1","events":2,)"
+                      R"("duration_ms":60000,"bounce":false,"state":"counted","entry":{"type":"view"},)"
+                      R"("exit":{"type":"buy"},"late_events":0})");
+  EXPECT_THAT(lines[1], HasSubstr(R"("state":"running")"));
+  EXPECT_EQ(aggregator_.session_request.metric(), "visits");
+  EXPECT_EQ(aggregator_.session_request.entity(), "m1");
+  EXPECT_EQ(aggregator_.session_request.from_time().seconds(), 1'431'820'800);
+  EXPECT_EQ(Naru({"sessions", "visits", "--limit", "1", "--time_zone", "Asia/Seoul"}), 0);
+  EXPECT_THAT(out_, HasSubstr("2015-05-17 19:00:00"));
+  EXPECT_EQ(Naru({"sessions"}), 2);
 }
 
 TEST_F(CommandTest, AnUnknownMetricSaysHowToListThem) {

@@ -60,6 +60,19 @@ std::vector<CommandEntry> WindowCommands() {
       {"watch", "Print rows of a metric's windows, then each change.", "",
        "naru watch hot-activity --latest --group_by gender\nnaru watch requests --output json --rate 1",
        MakeWatchCommand},
+      {"funnel", "Print how far users come in a funnel: users, conversion and time of each step.",
+       "Waits until everything that is in the log by now is counted; --fast does not.",
+       "naru funnel purchase\n"
+       "naru funnel purchase --from 7d --group_by region\n"
+       "naru funnel purchase --interval 1w --where 'region == \"Seoul\"' --output json",
+       MakeFunnelCommand},
+      {"retention", "Print who came back: of the users of each day, week or month, how many came again after it.",
+       "Waits until everything that is in the log by now is counted; --fast does not.",
+       "naru retention weekly-return\nnaru retention weekly-return --from 30d --output csv", MakeRetentionCommand},
+      {"sessions", "Print single sessions of a metric with session windows.",
+       "By their start; `counted` ones count in a final way, `running` ones may still grow.",
+       "naru sessions visits --entity m1\nnaru sessions visits --from today --output json | jq .duration_ms",
+       MakeSessionsCommand},
       {"why", "Show how the numbers of a window came about.",
        "What each partition and pane holds, how far each partition and timeline is, and what did not count.",
        "naru why hot-activity\nnaru why requests 2015-05-17T10:00:00Z\n"

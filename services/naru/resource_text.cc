@@ -67,6 +67,10 @@ std::string DescriptionOf(const Resource& resource) {
       return resource.input_format().description();
     case Resource::kMetric:
       return resource.metric().description();
+    case Resource::kFunnel:
+      return resource.funnel().description();
+    case Resource::kRetention:
+      return resource.retention().description();
     case Resource::kSource:
       return resource.source().description();
     case Resource::kSink:

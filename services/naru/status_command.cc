@@ -114,7 +114,10 @@ class StatusCommand : public Command {
     JsonArray metrics;
     for (const auto& metric : answers.metrics.metrics()) {
       JsonObject json;
-      json.Add("metric", metric.metric()).Add("version", metric.version()).Add("state", metric.state());
+      json.Add("metric", metric.metric())
+          .Add("kind", metric.kind())
+          .Add("version", metric.version())
+          .Add("state", metric.state());
       if (!metric.message().empty()) json.Add("message", metric.message());
       json.Add("lag", metric.lag()).Add("progress_percent", metric.progress_percent());
       if (metric.answering_version() != metric.version()) json.Add("answering_version", metric.answering_version());
@@ -189,9 +192,10 @@ class StatusCommand : public Command {
       RowPrinter printer(stdout, OutputFormat::kTable, colour,
                          {"metric", "state", "lag", "groups", "matched", "late", "watermark"});
       for (const auto& metric : answers.metrics.metrics()) {
-        printer.Add({TextCell(metric.metric()), TextCell(StateText(metric)), NumberCell(metric.lag()),
-                     NumberCell(metric.group_count()), NumberCell(metric.matched_count()),
-                     NumberCell(metric.late_count()),
+        const bool plain = metric.kind().empty() || metric.kind() == "Metric";
+        printer.Add({TextCell(plain ? metric.metric() : absl::StrCat(metric.metric(), " (", metric.kind(), ")")),
+                     TextCell(StateText(metric)), NumberCell(metric.lag()), NumberCell(metric.group_count()),
+                     NumberCell(metric.matched_count()), NumberCell(metric.late_count()),
                      metric.has_watermark_time() ? TextCell(TimeText(metric.watermark_time())) : NullCell()});
       }
     }

@@ -26,6 +26,7 @@
 #include "naru/catalog/v1/resources.pb.h"
 #include "services/aggregator/aggregator.h"
 #include "services/aggregator/metric_evaluator.h"
+#include "services/aggregator/user_evaluator.h"
 #include "services/ingest/ingest.h"
 #include "services/naru/data_layout.h"
 #include "services/naru/infer_command.h"
@@ -242,6 +243,7 @@ class TestCommand : public Command {
 void RegisterRunners(catalog::TestRunners* runners) {
   catalog::RegisterResourceChecks(runners);
   aggregator::RegisterMetricTests(runners);
+  aggregator::RegisterUserTests(runners);
 }
 
 std::vector<CommandEntry> ServerCommands() {

@@ -42,6 +42,15 @@ TEST(UpConfigTest, WhatWasSetStaysAlsoWhenItIsNothing) {
   EXPECT_EQ(config.server.metrics_listen, "");
 }
 
+TEST(UpConfigTest, IntervalsMayBeSetToWhatTheyAre) {
+  absl::Status status;
+  const UpConfig config = Parse({"--commit_interval", "200ms", "--maintenance_interval", "10s"}, &status);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(config.aggregator.commit_interval, std::chrono::milliseconds(200));
+  Parse({"--commit_interval", "2m"}, &status);
+  EXPECT_FALSE(status.ok());
+}
+
 TEST(UpConfigTest, EveryProblemIsReportedAtOnce) {
   absl::Status status;
   Parse({"--data_dir", "", "--listen", "nowhere", "--kafka_property", "x", "--max_event", "big"}, &status);

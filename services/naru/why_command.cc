@@ -77,7 +77,8 @@ std::string PartialJson(const PanePartial& partial) {
   json.Add("partition", partial.partition()).Add("pane_start", TimeText(partial.pane_start_time()));
   json.Add("pane_end", TimeText(partial.pane_end_time())).Add("groups", partial.group_count());
   json.Add("pane_groups", partial.pane_group_count()).Add("truncated", partial.truncated());
-  json.Add("last_change", TimeText(partial.last_change_time())).Add("offset", partial.offset());
+  if (partial.has_last_change_time()) json.Add("last_change", TimeText(partial.last_change_time()));
+  json.Add("offset", partial.offset());
   json.AddRaw("measures", JsonOf(partial.measures()));
   return json.Text();
 }
@@ -199,7 +200,7 @@ class WhyCommand : public Command {
       for (const std::string& name : measures) cells.push_back(Value(partial.measures(), name));
       cells.push_back(NumberCell(partial.group_count()));
       cells.push_back(NumberCell(partial.pane_group_count()));
-      cells.push_back(TimeCell(partial.last_change_time()));
+      cells.push_back(partial.has_last_change_time() ? TimeCell(partial.last_change_time()) : NullCell());
       cells.push_back(NumberCell(partial.offset()));
       printer.Add(std::move(cells));
     }

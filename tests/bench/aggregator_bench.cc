@@ -1,8 +1,9 @@
-// How fast the aggregator counts: the kernel alone, and from the log to committed windows.
+// How fast the aggregator counts: the kernel alone, from the log to committed windows, and how both grow.
 //
-//     aggregator_bench [--dir DIR] [--events N]
+//     aggregator_bench [--dir DIR] [--events N] [--part kernel|log|growth]
 //
-// Prints one JSON line for each measurement. Made for a person with a quiet machine; no test looks at its numbers.
+// Prints one JSON line for each measurement; without --part those of kernel and log. Made for a person with a quiet
+// machine; no test looks at its numbers.
 #include <sys/resource.h>
 #include <time.h>
 
@@ -26,6 +27,7 @@
 #include "common/clock/clock.h"
 #include "common/event/event_writer.h"
 #include "common/event_log/rocks_event_log.h"
+#include "common/log/log.h"
 #include "common/metrics/metrics.h"
 #include "naru/catalog/v1/catalog.pb.h"
 #include "naru/catalog/v1/resources.pb.h"
@@ -184,13 +186,13 @@ void RunKernel(const char* name, const std::vector<catalog::v1::Metric>& metrics
     std::vector<std::unique_ptr<MetricState>> states;
     std::vector<MetricState*> pointers;
     for (const auto& plan : plans->plans) {
-      states.push_back(std::make_unique<MetricState>(plan, 0, nullptr));
+      states.push_back(std::make_unique<MetricState>(plan, 0, nullptr, nullptr));
       pointers.push_back(states.back().get());
     }
     std::vector<LateEvent> late;
     const double start = ThreadSeconds();
     for (const event_log::FetchedBatch& batch : batches)
-      Must(kernel.Process(batch, INT64_MAX, pointers, nullptr, &late));
+      Must(kernel.Process(batch, 0, INT64_MAX, pointers, nullptr, &late).status());
     rates.push_back(static_cast<double>(events.size()) / (ThreadSeconds() - start));
   }
   std::sort(rates.begin(), rates.end());
@@ -199,14 +201,15 @@ void RunKernel(const char* name, const std::vector<catalog::v1::Metric>& metrics
   std::fflush(stdout);
 }
 
-void ApplyMetric(event_log::EventLog& log, const catalog::v1::Metric& metric) {
+void ApplyMetric(event_log::EventLog& log, const std::string& name, const catalog::v1::Metric& metric) {
   catalog::v1::CatalogRecord record;
   record.mutable_resource()->set_kind("Metric");
-  record.mutable_resource()->mutable_metadata()->set_name("hot-activity");
+  record.mutable_resource()->mutable_metadata()->set_name(name);
   record.mutable_resource()->mutable_metadata()->set_version(1);
   *record.mutable_resource()->mutable_metric() = metric;
+  const std::string key = absl::StrCat("Metric/", name);
   const std::string value = record.SerializeAsString();
-  const event_log::Record stored{"Metric/hot-activity", value, Clock::System()->NowMicros(), false};
+  const event_log::Record stored{key, value, Clock::System()->NowMicros(), false};
   event_log::AppendBatch batch;
   batch.topic = event_log::kCatalogTopic;
   batch.records = absl::MakeConstSpan(&stored, 1);
@@ -214,35 +217,47 @@ void ApplyMetric(event_log::EventLog& log, const catalog::v1::Metric& metric) {
   Must(producer->Append({batch}).status());
 }
 
-// Events that lie in the log when the aggregator starts, until every one is counted and committed.
-void RunFromLog(const std::string& dir, const std::vector<std::string>& events, int repeats) {
-  std::filesystem::remove_all(dir);
-  event_log::RocksEventLogOptions options;
-  options.path = dir;
-  const auto log = Must(event_log::RocksEventLog::Open(options));
+// Appends the events `repeats` times; returns how many that are.
+int64_t FillLog(event_log::EventLog& log, const std::vector<std::string>& events, int repeats) {
+  constexpr size_t kBatchesPerAppend = 16;  // one sync for all of them
   event_log::TopicConfig topic;
   topic.name = event_log::kEventsTopic;
   topic.partitions = 4;
-  Must(log->CreateTopic(topic));
-  const auto producer = Must(log->OpenProducer({}));
+  Must(log.CreateTopic(topic));
+  const auto producer = Must(log.OpenProducer({}));
   const int64_t now_us = Clock::System()->NowMicros();
-  int64_t published = 0;
+  std::vector<std::vector<event_log::Record>> records;
+  std::vector<event_log::AppendBatch> batches;
   for (int repeat = 0; repeat < repeats; ++repeat) {
     for (size_t i = 0; i < events.size(); i += kBatch) {
-      std::vector<event_log::Record> records;
+      records.emplace_back();
       for (size_t j = i; j < std::min(i + kBatch, events.size()); ++j)
-        records.push_back({{}, events[j], now_us, false});
+        records.back().push_back({{}, events[j], now_us, false});
       event_log::AppendBatch batch;
       batch.topic = event_log::kEventsTopic;
       batch.partition = static_cast<int>(i / kBatch) % 4;
       batch.headers.schema = "naru.event.v1.Event";
-      batch.records = records;
-      Must(producer->Append({batch}).status());
-      published += static_cast<int64_t>(records.size());
+      batch.records = records.back();
+      batches.push_back(batch);
+      if (batches.size() < kBatchesPerAppend && i + kBatch < events.size()) continue;
+      Must(producer->Append(std::move(batches)).status());
+      batches.clear();
+      records.clear();
     }
   }
+  return static_cast<int64_t>(events.size()) * repeats;
+}
+
+// Events that lie in the log when the aggregator starts, until every one is counted and committed.
+void RunFromLog(const char* bench, const char* name, const std::string& dir,
+                const std::vector<catalog::v1::Metric>& counted, const std::vector<std::string>& events, int repeats) {
+  std::filesystem::remove_all(dir);
+  event_log::RocksEventLogOptions options;
+  options.path = dir;
+  const auto log = Must(event_log::RocksEventLog::Open(options));
+  const int64_t published = FillLog(*log, events, repeats);
   const auto catalog = Must(catalog::Catalog::Open(*log, *Clock::System()));
-  ApplyMetric(*log, ThirteenSums("hopping"));
+  for (size_t i = 0; i < counted.size(); ++i) ApplyMetric(*log, absl::StrCat("m", i), counted[i]);
   Must(catalog->CatchUp(std::chrono::seconds(10)));
   MetricRegistry metrics;
   AggregatorOptions aggregator_options;
@@ -256,30 +271,56 @@ void RunFromLog(const std::string& dir, const std::vector<std::string>& events, 
   aggregator->Stop();
   const double cpu_s = CpuSeconds() - cpu;
   std::printf(
-      "{\"bench\":\"aggregator_from_log\",\"case\":\"13 sums, hopping 60m/5m\",\"events\":%lld,"
-      "\"events_per_second\":%.0f,\"events_per_cpu_second\":%.0f,\"commits\":%lld,\"committed_bytes\":%lld}\n",
-      static_cast<long long>(published), static_cast<double>(published) / counted_s,
+      "{\"bench\":\"%s\",\"case\":\"%s\",\"events\":%lld,\"cpu_s\":%.3f,\"events_per_second\":%.0f,"
+      "\"events_per_cpu_second\":%.0f,\"commits\":%lld,\"committed_bytes\":%lld}\n",
+      bench, name, static_cast<long long>(published), cpu_s, static_cast<double>(published) / counted_s,
       static_cast<double>(published) / cpu_s, static_cast<long long>(aggregator->stats().commits),
       static_cast<long long>(aggregator->stats().committed_bytes));
   std::fflush(stdout);
 }
 
-int Run(int argc, char** argv) {
-  std::string dir = "/tmp/naru_aggregator_bench";
-  int64_t events = 2'000'000;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--dir") == 0) dir = argv[i + 1];
-    if (std::strcmp(argv[i], "--events") == 0 && !absl::SimpleAtoi(argv[i + 1], &events)) return 2;
-  }
-  const int count = static_cast<int>(events);
-  const std::vector<std::string> few = MakeEvents(count, 5000);
+void RunKernels(int count, const std::vector<std::string>& few) {
   RunKernel("13 sums, tumbling 5m", {ThirteenSums("tumbling")}, few);
   RunKernel("13 sums, hopping 60m/5m", {ThirteenSums("hopping")}, few);
   RunKernel("13 sums, ten metrics", std::vector<catalog::v1::Metric>(10, ThirteenSums("hopping")), few);
   RunKernel("count+sum, 5,000 keys", {CountAndSum()}, few);
   RunKernel("count+sum, 100,000 keys", {CountAndSum()}, MakeEvents(count, 100'000));
   RunKernel("count+sum, 1,000,000 keys", {CountAndSum()}, MakeEvents(count, 1'000'000));
-  RunFromLog(dir, few, 4);
+}
+
+void RunLogs(const std::string& dir, const std::vector<std::string>& few) {
+  constexpr char kName[] = "aggregator_from_log";
+  RunFromLog(kName, "13 sums, tumbling 5m", dir, {ThirteenSums("tumbling")}, few, 4);
+  RunFromLog(kName, "13 sums, hopping 60m/5m", dir, {ThirteenSums("hopping")}, few, 4);
+}
+
+// Each is ten times the first in one respect.
+void RunGrowth(const std::string& dir, int count) {
+  constexpr char kName[] = "aggregator_growth";
+  const std::vector<std::string> some = MakeEvents(count, 10'000);
+  RunFromLog(kName, "base", dir, {CountAndSum()}, some, 1);
+  RunFromLog(kName, "10x events", dir, {CountAndSum()}, some, 10);
+  RunFromLog(kName, "10x groups", dir, {CountAndSum()}, MakeEvents(count, 100'000), 1);
+  RunFromLog(kName, "10x metrics", dir, std::vector<catalog::v1::Metric>(10, CountAndSum()), some, 1);
+}
+
+int Run(int argc, char** argv) {
+  std::string dir = "/tmp/naru_aggregator_bench", part;
+  int64_t events = 2'000'000;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::strcmp(argv[i], "--dir") == 0) dir = argv[i + 1];
+    if (std::strcmp(argv[i], "--part") == 0) part = argv[i + 1];
+    if (std::strcmp(argv[i], "--events") == 0 && !absl::SimpleAtoi(argv[i + 1], &events)) return 2;
+  }
+  log::SetLevel(log::Level::kError);
+  const int count = static_cast<int>(events);
+  if (part != "growth") {
+    const std::vector<std::string> few = MakeEvents(count, 5000);
+    if (part.empty() || part == "kernel") RunKernels(count, few);
+    if (part.empty() || part == "log") RunLogs(dir, few);
+  } else {
+    RunGrowth(dir, count);
+  }
   std::filesystem::remove_all(dir);
   return 0;
 }

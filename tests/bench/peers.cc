@@ -3,7 +3,8 @@
 //   bench_peers grpc_drop                      a server that parses StreamEvents with generated code and drops them;
 //                                              prints its port, runs until standard input closes
 //   bench_peers rdkafka BROKERS TOPIC SECONDS  librdkafka's own producer, acks=all, idempotent
-//   bench_peers fdatasync DIR SECONDS          write 4 KiB + fdatasync, one after the other
+//   bench_peers produce BROKERS TOPIC FILE     the lines of a file as messages of a topic, as an app's servers send
+//   them bench_peers fdatasync DIR SECONDS          write 4 KiB + fdatasync, one after the other
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <grpcpp/grpcpp.h>
@@ -17,11 +18,13 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "naru/ingest/v1/ingest.grpc.pb.h"
 #include "tests/bench/load.h"
 
@@ -144,27 +147,37 @@ int RunGrpcDrop() {
   return 0;
 }
 
-int RunRdkafka(const char* brokers, const char* topic, double seconds) {
+// Counts in `*delivered` what the broker has acknowledged.
+rd_kafka_t* OpenProducer(const char* brokers, std::atomic<int64_t>* delivered) {
   char error[512];
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   const std::pair<const char*, const char*> settings[] = {
       {"bootstrap.servers", brokers}, {"acks", "all"},    {"enable.idempotence", "true"},
       {"compression.codec", "lz4"},   {"linger.ms", "5"}, {"queue.buffering.max.messages", "500000"}};
   for (const auto& [name, value] : settings) rd_kafka_conf_set(conf, name, value, error, sizeof(error));
-  static std::atomic<int64_t> delivered{0};
-  rd_kafka_conf_set_dr_msg_cb(conf, [](rd_kafka_t*, const rd_kafka_message_t* message, void*) {
-    if (message->err == 0) ++delivered;
+  rd_kafka_conf_set_opaque(conf, delivered);
+  rd_kafka_conf_set_dr_msg_cb(conf, [](rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
+    if (message->err == 0) ++*static_cast<std::atomic<int64_t>*>(opaque);
   });
-  rd_kafka_t* producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
+  return rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
+}
+
+void Produce(rd_kafka_t* producer, rd_kafka_topic_t* topic, const std::string& value, absl::string_view key) {
+  while (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, const_cast<char*>(value.data()),
+                          value.size(), key.data(), key.size(), nullptr) == -1) {
+    rd_kafka_poll(producer, 5);
+  }
+}
+
+int RunRdkafka(const char* brokers, const char* topic, double seconds) {
+  std::atomic<int64_t> delivered{0};
+  rd_kafka_t* producer = OpenProducer(brokers, &delivered);
   rd_kafka_topic_t* handle = rd_kafka_topic_new(producer, topic, nullptr);
   const std::vector<std::string> events = naru::bench::MakeEvents(1, 100000);
   const auto start = SteadyClock::now();
   for (int64_t i = 0; SecondsSince(start) < seconds; ++i) {
     const std::string& event = events[i % events.size()];
-    while (rd_kafka_produce(handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, const_cast<char*>(event.data()),
-                            event.size(), event.data() + 2, 16, nullptr) == -1) {
-      rd_kafka_poll(producer, 5);
-    }
+    Produce(producer, handle, event, absl::string_view(event).substr(2, 16));
     if ((i & 1023) == 0) rd_kafka_poll(producer, 0);
   }
   rd_kafka_flush(producer, 60000);
@@ -172,6 +185,27 @@ int RunRdkafka(const char* brokers, const char* topic, double seconds) {
   rd_kafka_topic_destroy(handle);
   rd_kafka_destroy(producer);
   return 0;
+}
+
+// The key is the third column, where the lines have columns: the messages of a session stay in order.
+int RunProduce(const char* brokers, const char* topic, const char* path) {
+  std::ifstream file(path);
+  std::atomic<int64_t> delivered{0};
+  rd_kafka_t* producer = OpenProducer(brokers, &delivered);
+  rd_kafka_topic_t* handle = rd_kafka_topic_new(producer, topic, nullptr);
+  std::string line;
+  int64_t sent = 0;
+  for (; std::getline(file, line); ++sent) {
+    const std::vector<absl::string_view> columns = absl::StrSplit(line, absl::MaxSplits('|', 3));
+    Produce(producer, handle, line, columns.size() > 3 ? columns[2] : absl::string_view());
+    if ((sent & 1023) == 0) rd_kafka_poll(producer, 0);
+  }
+  rd_kafka_flush(producer, 60000);
+  std::printf("{\"peer\":\"produce\",\"sent\":%lld,\"delivered\":%lld}\n", static_cast<long long>(sent),
+              static_cast<long long>(delivered));
+  rd_kafka_topic_destroy(handle);
+  rd_kafka_destroy(producer);
+  return sent == delivered ? 0 : 1;
 }
 
 int RunFdatasync(const std::string& dir, double seconds) {
@@ -202,9 +236,10 @@ int main(int argc, char** argv) {
   }
   if (command == "grpc_drop" && argc == 2) return RunGrpcDrop();
   if (command == "rdkafka" && argc == 5) return RunRdkafka(argv[2], argv[3], std::atof(argv[4]));
+  if (command == "produce" && argc == 5) return RunProduce(argv[2], argv[3], argv[4]);
   if (command == "fdatasync" && argc == 4) return RunFdatasync(argv[2], std::atof(argv[3]));
   std::fprintf(stderr,
                "usage: bench_peers redis HOST PORT SECONDS WINDOW | grpc_drop | rdkafka BROKERS TOPIC SECONDS | "
-               "fdatasync DIR SECONDS\n");
+               "produce BROKERS TOPIC FILE | fdatasync DIR SECONDS\n");
   return 2;
 }

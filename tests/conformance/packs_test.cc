@@ -18,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "naru/catalog/v1/resources.pb.h"
 #include "services/aggregator/metric_evaluator.h"
+#include "services/aggregator/user_evaluator.h"
 
 namespace naru {
 namespace {
@@ -36,6 +37,7 @@ ResourceSet LoadPacks(const std::vector<std::string>& names) {
   catalog::TestRunners runners;
   catalog::RegisterResourceChecks(&runners);
   aggregator::RegisterMetricTests(&runners);
+  aggregator::RegisterUserTests(&runners);
   catalog::CheckOffline(&runners, &set);
   for (const FileProblem& problem : set.problems) ADD_FAILURE() << problem.ToString();
   return set;
@@ -92,7 +94,7 @@ TEST(CiaoLabella, HoldsItsNineMessageKindsItsFormatAndItsMetrics) {
   EXPECT_THAT(NamesOf(OfKind(set, "InputFormat")), ElementsAre("ciao-labella-envelope"));
   EXPECT_THAT(NamesOf(OfKind(set, "Metric")),
               ElementsAre("click-prices", "eco-points", "hot-activity", "lesswaste-distances", "member-points",
-                          "popular-words", "product-clicks", "search-words"));
+                          "popular-words", "product-clicks", "search-words", "stay-time"));
   EXPECT_EQ(OfKind(set, "Metric")["hot-activity"]->metric().measures_size(), 13);
   for (const auto& [name, metric] : OfKind(set, "Metric"))
     EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
@@ -155,8 +157,11 @@ TEST(Zigbang, HoldsItsEventTypesItsFormatAndItsMetrics) {
     EXPECT_TRUE(type->event_type().schema().properties().at("address").x_personal()) << name;
   }
   EXPECT_THAT(NamesOf(OfKind(set, "InputFormat")), ElementsAre("zigbang-lines"));
-  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("daily-users", "favourites", "homes", "hourly-activity",
-                                                          "hours-of-the-day", "realtime", "regions", "weekly-users"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Metric")),
+              ElementsAre("daily-users", "favourites", "homes", "hourly-activity", "hours-of-the-day", "realtime",
+                          "regions", "sessions", "weekly-users"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Funnel")), ElementsAre("contract"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Retention")), ElementsAre("weekly-return"));
   for (const auto& [name, metric] : OfKind(set, "Metric"))
     EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
 }
@@ -204,7 +209,7 @@ TEST(Zigbang, WritesEachOfTheSeventeenProvincesByItsFullName) {
 TEST(Weblog, HoldsItsMetrics) {
   const ResourceSet set = LoadPack("weblog");
   EXPECT_THAT(NamesOf(OfKind(set, "EventType")), ElementsAre("HttpRequest"));
-  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("requests", "top-paths", "visitors"));
+  EXPECT_THAT(NamesOf(OfKind(set, "Metric")), ElementsAre("requests", "top-paths", "visitors", "visits"));
 }
 
 TEST(Weblog, TakesARealLogButForItsOneBrokenLine) {

@@ -106,6 +106,13 @@ TEST_F(RealInputTest, TheAccessLogsHoursAreWhatItsLinesSay) {
     EXPECT_EQ(JsonNumber(row, "requests"), hour.requests) << row;
     EXPECT_EQ(JsonNumber(row, "errors"), hour.errors) << row;
   }
+  int64_t sessions = 0, in_sessions = 0;
+  for (const std::string& row : Rows({"visits"})) {
+    sessions += JsonNumber(row, "visits");
+    in_sessions += JsonNumber(row, "requests");
+  }
+  EXPECT_EQ(sessions, 3223) << "at a gap of 30 minutes, over address and user agent";
+  EXPECT_EQ(in_sessions, 9999);
 }
 
 constexpr char kOtto[] = R"(apiVersion: naru.dev/v1

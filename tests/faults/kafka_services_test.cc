@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <iostream>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -38,7 +39,7 @@ spec:
 
 /// A service in a process of its own.
 struct Service {
-  std::unique_ptr<Process> process;
+  std::shared_ptr<Process> process;
   std::string address;
 };
 
@@ -59,6 +60,7 @@ class KafkaServicesTest : public ::testing::Test {
     EXPECT_TRUE(process.ok()) << process.status();
     if (!process.ok()) return service;
     service.process = std::move(*process);
+    started_[absl::StrCat(program, " ", instance)] = service.process;
     const auto line = service.process->ReadLine(std::chrono::seconds(60));
     EXPECT_TRUE(line.ok()) << line.status();
     if (line.ok()) service.address = testing::FindAddress(*line, "grpc").value_or("");
@@ -117,8 +119,15 @@ class KafkaServicesTest : public ::testing::Test {
     }
   }
 
+  // What went wrong is often told by the services alone.
+  void TearDown() override {
+    if (!HasFailure()) return;
+    for (const auto& [name, process] : started_) std::cerr << "--- log of " << name << "\n" << process->Stderr();
+  }
+
   std::unique_ptr<KafkaServer> kafka_;
   testing::TempDir directory_;
+  std::map<std::string, std::shared_ptr<Process>> started_;  // the last of each name
 };
 
 TEST_F(KafkaServicesTest, AnAggregatorThatWasStoppedAndReplacedAddsNothing) {

@@ -1,0 +1,1 @@
+"""What `scripts/bench` measures with: a module for each subject, whose functions named bench_* are its measurements."""
