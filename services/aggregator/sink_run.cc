@@ -25,7 +25,6 @@ constexpr size_t kMaxRefusedHeld = 1'000;  // then they are stored
 constexpr int kDutyFactor = 3;             // a turn is followed by so many times its own length of rest
 constexpr milliseconds kLongestRest{60'000};
 constexpr milliseconds kPositionInterval{10'000};  // how often a position is stored that moved without rows
-constexpr milliseconds kTurnAtLeast{1'000};        // time alone makes windows final
 constexpr int64_t kExpireSlack = 16;               // rows live for up to a 16th of the retention longer
 constexpr size_t kMaxWindowsRemembered = 100'000;
 constexpr char kRefusedSchema[] = "naru.aggregator.v1.RefusedSinkRow";
@@ -407,7 +406,7 @@ absl::Status SinkRun::State::Loop() {
     NARU_RETURN_IF_ERROR(CheckClaim());
     if (MustBeginAgain()) return dirty_ ? CommitState() : absl::OkStatus();
     const uint64_t changes = deps_.view.change_count();
-    const bool due = fill_ || changes != seen_changes_ || Since(last_turn_) >= kTurnAtLeast;
+    const bool due = fill_ || changes != seen_changes_ || Since(last_turn_) >= options_.pace.turn_at_least;
     if (due && SteadyClock::now() >= next_turn_) {
       seen_changes_ = changes;
       last_turn_ = SteadyClock::now();

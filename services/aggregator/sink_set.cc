@@ -21,8 +21,6 @@ using std::chrono::milliseconds;
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr milliseconds kPollActive{20};  // a run waits no longer for its state to be stored
-constexpr milliseconds kPollIdle{200};
-constexpr milliseconds kUpdateInterval{100};
 constexpr milliseconds kReopen{500};
 
 milliseconds IntervalOf(const catalog::v1::Sink& spec) {
@@ -82,6 +80,7 @@ bool SinkSet::State::AnythingToDo() {
 void SinkSet::State::Run() {
   bool open = false;
   SteadyClock::time_point last_update;
+  const milliseconds idle = 2 * options.pace.update_interval;
   for (;;) {
     absl::Status status;
     if (!open && AnythingToDo()) {
@@ -94,9 +93,9 @@ void SinkSet::State::Run() {
         MutexLock lock(&mu);
         active = !runs.empty();
       }
-      status = ledger.Poll(active ? kPollActive : kPollIdle);
+      status = ledger.Poll(active ? kPollActive : idle);
       open = status.ok();
-      if (SteadyClock::now() - last_update >= kUpdateInterval) {
+      if (SteadyClock::now() - last_update >= options.pace.update_interval) {
         last_update = SteadyClock::now();
         Update();
       }
@@ -105,7 +104,7 @@ void SinkSet::State::Run() {
       NARU_LOG_EVERY_SECONDS(10, WARNING, "the membership for writing sinks was lost", {{"error", status}});
     }
     MutexLock lock(&mu);
-    if (!stopping && !open) wake.WaitFor(&mu, status.ok() ? kPollIdle : kReopen);
+    if (!stopping && !open) wake.WaitFor(&mu, status.ok() ? idle : kReopen);
     if (stopping) return;
   }
 }

@@ -268,7 +268,9 @@ std::unique_ptr<Node> Cluster::StartNode(const std::string& instance, int64_t me
   options.sinks.check_interval = std::chrono::milliseconds(50);
   options.sinks.expire_interval = std::chrono::milliseconds(50);
   options.sinks.poll = std::chrono::milliseconds(5);
-  options.sinks.max_call = std::chrono::seconds(3);
+  options.sinks.turn_at_least = std::chrono::milliseconds(50);
+  options.sinks.update_interval = std::chrono::milliseconds(10);
+  options.sinks.max_call = std::chrono::seconds(2);
   return std::make_unique<Node>(*log_, *catalog_, clock_, options);
 }
 
