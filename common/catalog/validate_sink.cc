@@ -128,6 +128,20 @@ void ValidateTopic(const v1::TopicSink& topic, ProblemList* problems) {
   }
 }
 
+// Why a name that is no Metric's is refused.
+std::string NoMetric(const std::string& given, const ResourceLookup& lookup) {
+  for (const char* kind : {"Funnel", "Retention"}) {
+    const std::string prefix = absl::StrCat(kind, "/");
+    const bool prefixed = absl::StartsWith(given, prefix);
+    const std::string name = prefixed ? given.substr(prefix.size()) : given;
+    if (lookup(kind, name) == nullptr) continue;
+    return absl::StrCat("`", name, "` is a ", kind,
+                        ", which has no rows that a Sink could write; only Metrics have (ask `naru ",
+                        absl::AsciiStrToLower(kind), " ", name, "`)");
+  }
+  return absl::StrCat("there is no Metric `", given, "`; apply it together with this");
+}
+
 void ValidateMetrics(const v1::Sink& sink, const ResourceLookup& lookup, ProblemList* problems) {
   if (sink.metrics().empty()) problems->Add("spec.metrics", "missing; names of Metrics");
   if (sink.metrics_size() > kMaxMetrics) {
@@ -140,7 +154,7 @@ void ValidateMetrics(const v1::Sink& sink, const ResourceLookup& lookup, Problem
     if (!seen.insert(name).second) {
       problems->Add(field, absl::StrCat("`", name, "` is given twice"));
     } else if (lookup("Metric", name) == nullptr) {
-      problems->Add(field, absl::StrCat("there is no Metric `", name, "`; apply it together with this"));
+      problems->Add(field, NoMetric(name, lookup));
     }
   }
 }

@@ -1,5 +1,6 @@
 #include "common/catalog/validate.h"
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -340,7 +341,10 @@ TEST(ValidateSource, ChecksReferencesAndBrokers) {
 std::string SinkProblems(const std::string& spec) {
   const auto lookup = [](absl::string_view kind, absl::string_view name) -> const v1::Resource* {
     static const v1::Resource metric;
-    return kind == "Metric" && name != "nothing" ? &metric : nullptr;
+    if (kind == "Funnel") return name == "purchase" ? &metric : nullptr;
+    if (kind == "Retention") return name == "weekly-return" ? &metric : nullptr;
+    static const std::set<std::string> kNone = {"nothing", "purchase", "weekly-return", "Funnel/purchase"};
+    return kind == "Metric" && kNone.count(std::string(name)) == 0 ? &metric : nullptr;
   };
   return Join(Validate(Make("Sink", spec), lookup));
 }
@@ -367,6 +371,9 @@ TEST(ValidateSink, NamesEachMistake) {
       {"redis: {address: 'redis:6379'}", "spec.metrics: missing"},
       {"redis: {address: 'redis:6379'}\nmetrics: [a, a]", "spec.metrics[1]: `a` is given twice"},
       {"redis: {address: 'redis:6379'}\nmetrics: [nothing]", "spec.metrics[0]: there is no Metric `nothing`"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [a, purchase]", "spec.metrics[1]: `purchase` is a Funnel"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [weekly-return]", "spec.metrics[0]: `weekly-return` is a Retention"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [Funnel/purchase]", "spec.metrics[0]: `purchase` is a Funnel"},
       {"redis: {address: 'redis:6379', key_prefix: 'a b'}\nmetrics: [a]", "spec.redis.key_prefix"},
       {"redis: {address: 'redis:6379', database: -1}\nmetrics: [a]", "spec.redis.database: -1"},
       {"redis: {address: 'redis:6379', username: u}\nmetrics: [a]", "spec.password: missing"},

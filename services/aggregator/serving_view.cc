@@ -316,6 +316,9 @@ void ServingView::ApplyRecord(const event_log::FetchedRecord& record, const Reco
       view->progress.reset();
       view->committed_offset = record.offset + 1;
       if (!gone && DecodeProgress(record.value, &progress)) view->progress = std::move(progress);
+    } else if (!record.tombstone) {
+      // Of those removed some are no part of a commit that progress ends; they follow others where they are.
+      view->last_offset = std::max(view->last_offset, record.offset);
     }
   }
   if (key.kind == RecordKind::kPane || key.kind == RecordKind::kRow) ApplyRow(record, key, view);
@@ -331,8 +334,6 @@ void ServingView::ApplyRecord(const event_log::FetchedRecord& record, const Reco
 
 void ServingView::ApplyRow(const event_log::FetchedRecord& record, const RecordKey& key, PartitionView* view) {
   MutexLock lock(&view->mu);
-  // Removals are commits of their own, without progress.
-  if (!record.tombstone) view->last_offset = std::max(view->last_offset, record.offset);
   if (key.kind == RecordKind::kPane && record.tombstone) {
     const auto found = view->panes.find(key.pane_start_us);
     if (found == view->panes.end()) return;

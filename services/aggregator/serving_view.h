@@ -94,8 +94,9 @@ class ServingView : public PaneSource, public EntitySource {
   /// The metric's definition, from any partition; empty: not known.
   std::string GetSpec(const MetricId& metric) const;
   /// For each partition: all that was committed for the metric before this offset is in the view, and no commit lies on
-  /// both sides of it. Behind AppliedOffset while a commit is there in part. Who remembers up to where it knows rows
-  /// remembers these: of a commit that is there in part, a pane's record comes before its rows.
+  /// both sides of it. That is AppliedOffset, but behind it where the view had to take a commit in part (its end did
+  /// not come, or it is very large). Who remembers up to where it knows rows remembers these: of a commit that is there
+  /// in part, a pane's record comes before its rows.
   std::vector<int64_t> CommittedOffsets(const MetricId& metric) const;
   /// For each partition: where the metric's last commit that is in the view ended; 0: none is.
   std::vector<int64_t> LastCommits(const MetricId& metric) const;
@@ -162,7 +163,7 @@ class ServingView : public PaneSource, public EntitySource {
     Mutex mu;
     std::optional<Progress> progress ABSL_GUARDED_BY(mu);
     int64_t committed_offset ABSL_GUARDED_BY(mu) = 0;  // after the last progress record, which ends a commit
-    int64_t last_offset ABSL_GUARDED_BY(mu) = -1;      // of the last pane or row, which a progress record follows
+    int64_t last_offset ABSL_GUARDED_BY(mu) = -1;      // of the last other record, which a progress record follows
     std::map<int64_t, PaneView> panes ABSL_GUARDED_BY(mu);
   };
   struct MetricView {

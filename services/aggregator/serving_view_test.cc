@@ -83,6 +83,10 @@ TEST_F(ServingViewTest, ACommitThatIsThereInPartIsNotTakenForRead) {
   EXPECT_EQ(view_->LastCommits({"m", 1}), std::vector<int64_t>{6});
   Start();
   EXPECT_EQ(Committed(), std::vector<int64_t>{6});
+  Append({{RecordKind::kEntity, EncodeEntity({})}});
+  EXPECT_EQ(Committed(), std::vector<int64_t>{6});
+  Append({{RecordKind::kEntityIndex, "i"}, {RecordKind::kProgress, progress}});
+  EXPECT_EQ(Committed(), std::vector<int64_t>{9});
 }
 
 TEST_F(ServingViewTest, RemovalsAndOtherMetricsMovePositionsOn) {

@@ -40,6 +40,7 @@ class PostgresSinkWriter : public SinkWriter {
   absl::StatusOr<std::optional<SinkMark>> ReadMark() override;
   absl::Status Begin(const SinkTurn& turn) override;
   absl::Status Write(absl::Span<const SinkRow> rows, int64_t position, std::vector<RefusedRow>* refused) override;
+  absl::Status Remove(absl::Span<const SinkRow> rows, int64_t position) override;
   absl::Status Finish(const SinkMark& mark) override;
   void Abandon() override;
   absl::Status Expire(int64_t now_us) override;
@@ -293,6 +294,18 @@ absl::Status PostgresSinkWriter::Write(absl::Span<const SinkRow> rows, int64_t p
   if (rows.empty()) return absl::OkStatus();
   NARU_RETURN_IF_ERROR(Lost(MakePartitions(rows)));
   return Insert(rows, 0, position, refused);
+}
+
+absl::Status PostgresSinkWriter::Remove(absl::Span<const SinkRow> rows, int64_t position) {
+  if (rows.empty()) return absl::OkStatus();
+  std::string json = "[";
+  for (const SinkRow& row : rows) {
+    if (json.size() > 1) json.push_back(',');
+    SinkTable::AppendPlaceJson(row, &json);
+  }
+  json.push_back(']');
+  return Lost(connection_->Execute(table_->Remove(), {json, absl::StrCat(turn_.epoch),
+                                                      absl::StrCat(layout_.metric_version), absl::StrCat(position)}));
 }
 
 absl::Status PostgresSinkWriter::Finish(const SinkMark& mark) {

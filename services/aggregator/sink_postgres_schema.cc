@@ -141,6 +141,13 @@ std::string SinkTable::Upsert() const {
                       "(t.naru_epoch, t.naru_metric_version, t.naru_position)");
 }
 
+std::string SinkTable::Remove() const {
+  return absl::StrCat("DELETE FROM ", Quoted(),
+                      " AS t USING json_to_recordset($1::json) AS r(s timestamptz, e timestamptz, g uuid) WHERE "
+                      "t.window_start = r.s AND t.window_end = r.e AND t.naru_group = r.g AND (t.naru_epoch, "
+                      "t.naru_metric_version, t.naru_position) <= ($2::bigint, $3::integer, $4::bigint)");
+}
+
 SinkTable::Partition SinkTable::PartitionOf(int64_t window_start_us) const {
   const std::string start = WindowTimeText(window_start_us);
   if (start == "-infinity") return {absl::StrCat(name_, kOldPartition), "MINVALUE", kOldPartitionEnd};
@@ -177,6 +184,11 @@ bool SinkTable::PartitionEnd(absl::string_view partition, int64_t* end_us) const
   if (!day) date = NextMonth(date);
   *end_us = (DaysFromCivil(date.year, date.month, date.day) + (day ? 1 : 0)) * kDayUs;
   return true;
+}
+
+void SinkTable::AppendPlaceJson(const SinkRow& row, std::string* out) {
+  absl::StrAppend(out, "{\"s\":\"", WindowTimeText(row.result.window.start_us), "\",\"e\":\"",
+                  WindowTimeText(row.result.window.end_us), "\",\"g\":\"", GroupUuid(row.result.key), "\"}");
 }
 
 void SinkTable::AppendRowJson(const SinkRow& row, int64_t epoch, int64_t position, std::string* out) const {

@@ -30,6 +30,9 @@ class SinkTable {
   std::string CreateSinks() const;
   /// Takes the rows as JSON in `$1` (see AppendRowJson).
   std::string Upsert() const;
+  /// Takes the rows' places as JSON in `$1` (see AppendPlaceJson), and the version (epoch, metric version, position)
+  /// that removes no newer row in `$2` to `$4`.
+  std::string Remove() const;
 
   /// The partition that a window belongs to: its name, and from when (text, or MINVALUE) until when it reaches.
   struct Partition {
@@ -43,6 +46,8 @@ class SinkTable {
 
   /// Appends a row as the object that Upsert takes.
   void AppendRowJson(const SinkRow& row, int64_t epoch, int64_t position, std::string* out) const;
+  /// Appends where a row is as the object that Remove takes.
+  static void AppendPlaceJson(const SinkRow& row, std::string* out);
 
  private:
   const SinkLayout layout_;

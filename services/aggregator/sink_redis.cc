@@ -21,9 +21,13 @@ constexpr size_t kPipelined = 256;  // commands under way at a time
 constexpr char kScanCount[] = "1000";
 
 // Writes one row unless a newer one is there. What may fail comes before what changes the row.
-// KEYS: hash, set of groups, windows. ARGV: version, milliseconds to live, window, its time, group, number of fields,
-// the fields with their values, then for each top_k measure: name, number of entries, the entries (count, value).
+// What a newer writer has removed an older one must not bring back, so the mark counts as well.
+// KEYS: hash, set of groups, windows, mark. ARGV: version, milliseconds to live, window, its time, group, number of
+// fields, the fields with their values, then for each top_k measure: name, number of entries, the entries (count,
+// value).
 constexpr char kWriteScript[] = R"(
+local epoch = redis.call('HGET', KEYS[4], 'epoch')
+if epoch and tonumber(epoch) > tonumber(string.sub(ARGV[1], 1, 19)) then return 0 end
 local old = redis.call('HMGET', KEYS[1], 'naru_version', 'naru_sets')
 if old[1] and old[1] > ARGV[1] then return 0 end
 redis.call('SADD', KEYS[2], ARGV[5])
@@ -50,11 +54,11 @@ end
 return 1
 )";
 
-// Removes one row that is older than a version, and what is left behind by one that expired.
+// Removes one row unless it is newer than a version, and what is left behind by one that expired.
 // KEYS: hash, set of groups, windows. ARGV: version, window, group.
 constexpr char kRemoveScript[] = R"(
 local old = redis.call('HMGET', KEYS[1], 'naru_version', 'naru_sets')
-if old[1] and old[1] >= ARGV[1] then return 0 end
+if old[1] and old[1] > ARGV[1] then return 0 end
 if old[2] then
   for name in string.gmatch(old[2], '[^,]+') do redis.call('DEL', KEYS[1] .. ':' .. name) end
 end
@@ -93,6 +97,7 @@ class RedisSinkWriter : public SinkWriter {
   bool expires_rows() const override { return true; }
   absl::Status Begin(const SinkTurn& turn) override;
   absl::Status Write(absl::Span<const SinkRow> rows, int64_t position, std::vector<RefusedRow>* refused) override;
+  absl::Status Remove(absl::Span<const SinkRow> rows, int64_t position) override;
   absl::Status Finish(const SinkMark& mark) override;
   void Abandon() override {}
   absl::Status Expire(int64_t now_us) override;
@@ -101,6 +106,8 @@ class RedisSinkWriter : public SinkWriter {
 
  private:
   std::string Key(absl::string_view rest) const { return absl::StrCat(base_, ":", rest); }
+  RedisCommand RemoveCommand(const std::string& window, const std::string& group, const std::string& version) const;
+  absl::Status RemoveSome(const std::vector<RedisCommand>& commands);
   RedisCommand WriteCommand(const SinkRow& row, int64_t position) const;
   void AddFields(const ResultRow& row, RedisCommand* command) const;
   void AddSets(const ResultRow& row, RedisCommand* command) const;
@@ -217,10 +224,11 @@ RedisCommand RedisSinkWriter::WriteCommand(const SinkRow& row, int64_t position)
   const int64_t live_ms = std::max<int64_t>(1, (row.expire_time_us - clock_.NowMicros()) / 1000);
   RedisCommand command = {"EVALSHA",
                           write_sha_,
-                          "3",
+                          "4",
                           Key(absl::StrCat(window, ":", group)),
                           Key(window),
                           Key("windows"),
+                          Key("mark"),
                           VersionText(turn_.epoch, layout_.metric_version, position),
                           absl::StrCat(live_ms),
                           window,
@@ -268,6 +276,35 @@ absl::Status RedisSinkWriter::Write(absl::Span<const SinkRow> rows, int64_t posi
   return absl::OkStatus();
 }
 
+RedisCommand RedisSinkWriter::RemoveCommand(const std::string& window, const std::string& group,
+                                            const std::string& version) const {
+  return {"EVALSHA", remove_sha_, "3",  Key(absl::StrCat(window, ":", group)), Key(window), Key("windows"),
+          version,   window,      group};
+}
+
+absl::Status RedisSinkWriter::RemoveSome(const std::vector<RedisCommand>& commands) {
+  NARU_ASSIGN_OR_RETURN(const std::vector<RedisReply> replies, client_.Pipeline(commands));
+  for (const RedisReply& reply : replies) {
+    // What somebody else has put in the place of a row is not ours to remove.
+    if (!absl::StrContains(reply.text, "WRONGTYPE")) NARU_RETURN_IF_ERROR(ToStatus(reply));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RedisSinkWriter::Remove(absl::Span<const SinkRow> rows, int64_t position) {
+  // A server that was restarted in this turn has forgotten the scripts, and it fails: the next try loads them.
+  const std::string version = VersionText(turn_.epoch, layout_.metric_version, position);
+  for (size_t first = 0; first < rows.size(); first += kPipelined) {
+    std::vector<RedisCommand> commands;
+    for (const SinkRow& row : rows.subspan(first, kPipelined)) {
+      commands.push_back(
+          RemoveCommand(WindowName(row.result.window, layout_.cumulative), GroupText(row.result), version));
+    }
+    NARU_RETURN_IF_ERROR(RemoveSome(commands));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RedisReply> RedisSinkWriter::RunScript(RedisCommand command) {
   absl::StatusOr<RedisReply> reply = client_.Call(command);
   if (reply.ok() || GetErrorDetails(reply.status()).reason != "REDIS_NOSCRIPT") return reply;
@@ -303,15 +340,8 @@ absl::Status RedisSinkWriter::RemoveOlderOf(const std::string& window, const std
   do {
     NARU_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Scan("SSCAN", Key(window), &cursor));
     std::vector<RedisCommand> commands;
-    for (const std::string& group : groups) {
-      commands.push_back({"EVALSHA", remove_sha_, "3", Key(absl::StrCat(window, ":", group)), Key(window),
-                          Key("windows"), version, window, group});
-    }
-    NARU_ASSIGN_OR_RETURN(const std::vector<RedisReply> replies, client_.Pipeline(commands));
-    for (const RedisReply& reply : replies) {
-      // What somebody else has put in the place of a row is not ours to remove.
-      if (!absl::StrContains(reply.text, "WRONGTYPE")) NARU_RETURN_IF_ERROR(ToStatus(reply));
-    }
+    for (const std::string& group : groups) commands.push_back(RemoveCommand(window, group, version));
+    NARU_RETURN_IF_ERROR(RemoveSome(commands));
   } while (cursor != "0");
   return absl::OkStatus();
 }

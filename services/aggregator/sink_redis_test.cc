@@ -47,6 +47,21 @@ TEST_F(RedisKeysTest, AreAsDocumented) {
   }
 }
 
+TEST_F(RedisKeysTest, ARowThatWasRemovedIsNotBroughtBackByAWriterThatHung) {
+  ASSERT_TRUE(writer_->Prepare(Layout()).ok());
+  Write(*writer_, {Row("F", 3), Row("M", 3)}, 10, 100, true);
+  ASSERT_TRUE(writer_->Begin({10, false, mark_}).ok());
+  const auto successor = store_->MakeWriter();
+  ASSERT_TRUE(successor->Prepare(Layout()).ok());
+  ASSERT_TRUE(successor->Begin({11, false, mark_}).ok());
+  ASSERT_TRUE(successor->Remove(std::vector<SinkRow>{Row("F", 0)}, 1).ok());
+  ASSERT_TRUE(successor->Finish({11, 1}).ok());
+  std::vector<RefusedRow> refused;
+  ASSERT_TRUE(writer_->Write(std::vector<SinkRow>{Row("F", 4), Row("M", 4)}, 150, &refused).ok());
+  EXPECT_EQ(Clicks("F"), -1);
+  EXPECT_EQ(Clicks("M"), 3);
+}
+
 TEST_F(RedisKeysTest, AServerThatForgotTheScriptsIsGivenThemAgain) {
   ASSERT_TRUE(writer_->Prepare(Layout()).ok());
   Write(*writer_, {Row("F", 3)}, 10, 100, true);

@@ -13,6 +13,7 @@
 #include "common/status/status.h"
 #include "naru/aggregator/v1/aggregator.pb.h"
 #include "services/aggregator/row_proto.h"
+#include "services/aggregator/session_rows.h"
 
 namespace naru::aggregator {
 namespace {
@@ -110,10 +111,13 @@ class SinkRun::State : public SinkFence {
   absl::Status Loop();
   bool MustBeginAgain();
   absl::Status Turn();
-  Work FindWork(RowSource& source) const;
+  absl::Status TurnWithSessions();
+  Work FindWork(RowSource& source, int64_t frontier_us) const;
   absl::Status WriteWindow(RowSource& source, const Work& work, const TimeSpan& window);
+  absl::Status ReadSessions(RowSource& source, const Work& work, const TimeSpan& window, std::vector<SinkRow>* rows);
   int64_t ExpireTime(const RowSource& source, const TimeSpan& window) const;
-  bool MovedFar(const TimeSpan& window, int64_t expire_us);
+  bool MovedFar(const TimeSpan& window, int64_t expire_us) const;
+  void NoteExpire(const TimeSpan& window, int64_t expire_us);
   absl::Status Begin();
   absl::Status Flush();
   absl::Status EndTurn(const Work& work);
@@ -165,6 +169,8 @@ class SinkRun::State : public SinkFence {
   std::map<Ends, int64_t> expires_;   // of windows, when they were last written whole
   std::string published_;             // state that the ledger knows
   uint64_t seen_changes_ = 0;
+  ShownRunningRows running_;   // rows in the store
+  uint64_t read_changes_ = 0;  // of the view, when sessions were last read
   SteadyClock::time_point last_turn_, next_turn_, last_commit_, last_check_, last_expire_;
 
   mutable Mutex mu_;
@@ -373,7 +379,7 @@ absl::Status SinkRun::State::Claim() {
   }
   const int64_t request = deps_.ledger.ResyncRequest(options_.id.sink);
   fill_ = lost || !stored_.filled() || stored_.metric_version() != plan_->version ||
-          request > stored_.handled_resync() || stored_.target() != options_.target;
+          request > stored_.handled_resync() || stored_.target() != options_.target || plan_->session != nullptr;
   mark_ = mark.value_or(known);
   // Times, so that an epoch is greater than all before also where the log was lost.
   stored_.set_epoch(std::max({stored_.epoch() + 1, mark_.epoch + 1, deps_.clock.NowMicros()}));
@@ -419,10 +425,10 @@ absl::Status SinkRun::State::Loop() {
   }
 }
 
-SinkRun::State::Work SinkRun::State::FindWork(RowSource& source) const {
+SinkRun::State::Work SinkRun::State::FindWork(RowSource& source, int64_t frontier_us) const {
   Work work;
   work.committed = deps_.view.CommittedOffsets(metric());
-  work.frontier_us = deps_.finality.Frontier(*plan_);
+  work.frontier_us = frontier_us;
   if (fill_) {
     work.windows = query_->Windows(source, work.frontier_us);
     for (const TimeSpan& window : work.windows) work.whole.insert(EndsOf(window));
@@ -448,11 +454,69 @@ SinkRun::State::Work SinkRun::State::FindWork(RowSource& source) const {
 }
 
 absl::Status SinkRun::State::Turn() {
+  if (plan_->session != nullptr) return TurnWithSessions();
   ViewRowSource source(deps_.view, metric());
   query_->Refresh();
-  const Work work = FindWork(source);
+  const Work work = FindWork(source, deps_.finality.Frontier(*plan_));
   for (const TimeSpan& window : work.windows) NARU_RETURN_IF_ERROR(WriteWindow(source, work, window));
   return EndTurn(work);
+}
+
+// What is counted between two reads would be there twice, or not at all, so what is written together is read together.
+absl::Status SinkRun::State::TurnWithSessions() {
+  const uint64_t changes = deps_.view.change_count();
+  const int64_t frontier_us = deps_.finality.Frontier(*plan_);
+  Work work;
+  if (!fill_ && changes == read_changes_ && frontier_us == stored_.done_frontier_us()) {
+    // Reading the running sessions costs something.
+    work.committed.assign(stored_.done_offsets().begin(), stored_.done_offsets().end());
+    work.frontier_us = frontier_us;
+    return EndTurn(work);
+  }
+  if (fill_) running_.Clear();
+  ViewRowSource counted(deps_.view, metric());
+  SessionRowSource source(counted, plan_, RunningSessionsOf(deps_.view, metric()), /*with_empty=*/!fill_);
+  for (size_t next = 0, end = 0; next == 0 || next < work.windows.size(); next = end) {
+    NARU_RETURN_IF_ERROR(CheckClaim());
+    const ShownRunningRows running_before = running_;
+    std::vector<SinkRow> rows;
+    NARU_RETURN_IF_ERROR(deps_.view.ReadConsistently([&]() -> absl::Status {
+      running_ = running_before;
+      rows.clear();
+      query_->Refresh();
+      NARU_RETURN_IF_ERROR(source.Load(query_->pane_from_us(), query_->pane_to_us()));
+      if (next == 0) {
+        work = FindWork(source, frontier_us);
+        running_.AppendWindows(&work.windows);
+      }
+      for (end = next; end < work.windows.size() && rows.size() < kChunkRows; ++end) {
+        NARU_RETURN_IF_ERROR(ReadSessions(source, work, work.windows[end], &rows));
+      }
+      return absl::OkStatus();
+    }));
+    for (SinkRow& row : rows) {
+      NoteExpire(row.result.window, row.expire_time_us);
+      chunk_.push_back(std::move(row));
+    }
+    if (chunk_.size() >= kChunkRows) NARU_RETURN_IF_ERROR(Flush());
+    if (work.windows.empty()) break;
+  }
+  read_changes_ = changes;
+  return EndTurn(work);
+}
+
+absl::Status SinkRun::State::ReadSessions(RowSource& source, const Work& work, const TimeSpan& window,
+                                          std::vector<SinkRow>* rows) {
+  NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> all, query_->WindowRows(source, window, work.frontier_us, work.since));
+  int64_t expire_us = ExpireTime(source, window);
+  // What runs is changed, and of a window that holds nothing else nobody knows when it was.
+  const bool running = std::any_of(all.begin(), all.end(), [](const ResultRow& row) { return row.running; });
+  if (running) expire_us = std::max(expire_us, deps_.clock.NowMicros() + plan_->retention_us);
+  const bool whole = MovedFar(window, expire_us) || work.whole.count(EndsOf(window)) > 0;
+  std::vector<ResultRow> told;
+  running_.Take(*query_, window, WindowQuery::IsFinal(source, window, work.frontier_us), whole, std::move(all), &told);
+  for (ResultRow& row : told) rows->push_back({std::move(row), expire_us});
+  return absl::OkStatus();
 }
 
 // When the metric's retention after the window's last change is over.
@@ -467,19 +531,24 @@ int64_t SinkRun::State::ExpireTime(const RowSource& source, const TimeSpan& wind
 }
 
 // Rows that did not change live as long as the window they are in, so they are written again from time to time.
-bool SinkRun::State::MovedFar(const TimeSpan& window, int64_t expire_us) {
+bool SinkRun::State::MovedFar(const TimeSpan& window, int64_t expire_us) const {
   if (!writer_->expires_rows()) return false;
-  if (expires_.size() > kMaxWindowsRemembered) expires_.clear();
   const auto found = expires_.find(EndsOf(window));
-  if (found != expires_.end() && expire_us - found->second <= plan_->retention_us / kExpireSlack) return false;
+  return found == expires_.end() || expire_us - found->second > plan_->retention_us / kExpireSlack;
+}
+
+// Once the window was read whole.
+void SinkRun::State::NoteExpire(const TimeSpan& window, int64_t expire_us) {
+  if (!MovedFar(window, expire_us)) return;
+  if (expires_.size() > kMaxWindowsRemembered) expires_.clear();
   expires_[EndsOf(window)] = expire_us;
-  return true;
 }
 
 absl::Status SinkRun::State::WriteWindow(RowSource& source, const Work& work, const TimeSpan& window) {
   NARU_RETURN_IF_ERROR(CheckClaim());
   const int64_t expire_us = ExpireTime(source, window);
   const bool moved = MovedFar(window, expire_us);
+  NoteExpire(window, expire_us);
   const bool whole = moved || work.whole.count(EndsOf(window)) > 0;
   NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows, query_->WindowRows(source, window, work.frontier_us, work.since));
   for (ResultRow& row : rows) {
@@ -507,7 +576,10 @@ absl::Status SinkRun::State::Flush() {
     NARU_RETURN_IF_ERROR(CommitState());
   }
   NARU_RETURN_IF_ERROR(Begin());
-  const absl::Span<const SinkRow> rows = chunk_;
+  const auto removed =
+      std::stable_partition(chunk_.begin(), chunk_.end(), [](const SinkRow& r) { return !r.result.empty; });
+  const absl::Span<const SinkRow> all = chunk_;
+  const absl::Span<const SinkRow> rows = all.subspan(0, static_cast<size_t>(removed - chunk_.begin()));
   int64_t refused_count = 0;
   for (size_t first = 0; first < rows.size(); first += kMaxSinkBatchRows) {
     const absl::Span<const SinkRow> batch = rows.subspan(first, kMaxSinkBatchRows);
@@ -515,6 +587,10 @@ absl::Status SinkRun::State::Flush() {
     NARU_RETURN_IF_ERROR(Timed([&] { return writer_->Write(batch, position, &refused); }));
     AddRefused(refused, batch);
     refused_count += static_cast<int64_t>(refused.size());
+  }
+  for (size_t first = rows.size(); first < all.size(); first += kMaxSinkBatchRows) {
+    const absl::Span<const SinkRow> batch = all.subspan(first, kMaxSinkBatchRows);
+    NARU_RETURN_IF_ERROR(Timed([&] { return writer_->Remove(batch, position); }));
   }
   // A fill is one turn, however large; other turns are as short as can be.
   if (!fill_) {

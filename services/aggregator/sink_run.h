@@ -5,6 +5,9 @@
 // Each turn reads the windows that changed since. Before rows are written, the offsets that they may hold are stored as
 // the intent; after them, how far the store is. Whoever writes next waits until its view has passed the intent, so a
 // row in the store never goes backwards.
+//
+// Of session windows the running sessions are in the rows too, and may leave a row without a trace: which rows had some
+// is remembered by the run alone, so each run begins with a fill.
 #pragma once
 
 #include <chrono>

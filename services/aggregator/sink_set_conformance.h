@@ -405,6 +405,55 @@ TEST_P(SinkSetConformance, EveryKindOfMeasureAndOfWindowArrives) {
   }
 }
 
+// A session is in the row of its first hour and its last page, so it leaves one row for another as it goes on.
+TEST_P(SinkSetConformance, RowsOfSessionsAreThoseOfAQuery) {
+  constexpr int64_t kMinute = 60'000'000;
+  cluster.Apply(MakeMetric("visits", 1, R"({"window": {"type": "session", "gap": "10m"}, "out_of_orderness": "0s",
+    "retention": "30d", "dimensions": [{"name": "gender", "expr": "data.exit.gender"}],
+    "measures": [{"name": "clicks", "agg": "count"}, {"name": "ms", "agg": "sum", "expr": "data.duration_ms"}]})"));
+  ApplySink({"clicks", "visits"}, 2);
+  const int64_t t0 = cluster.clock().NowMicros();
+  cluster.clock().Advance(std::chrono::hours(6));
+  // Each user has a timeline of their own, so that only their own events end their sessions.
+  const auto view = [&](const std::string& user, int64_t minute, const std::string& page) {
+    TestEvent event{"view", user, t0 + minute * kMinute, {}, {{"gender", page}}};
+    event.timeline = user;
+    cluster.Publish(user == "a" ? 0 : 1, {event});
+  };
+  const auto expected = [&] { return ShowAnswer(node->AllRows("visits"), {"gender"}, 1); };
+  const auto groups = [](const ShownRows& rows) {
+    std::map<std::string, std::string> clicks;  // by hour and page
+    for (const auto& [key, row] : rows)
+      clicks[absl::StrCat(key.substr(11, 2), key.substr(key.find('=')))] = row.at("clicks");
+    return clicks;
+  };
+  using Groups = std::map<std::string, std::string>;
+  const auto expect = [&](const Groups& wanted) {
+    EXPECT_TRUE(
+        naru::testing::WaitUntil([&] { return groups(Stored("visits")) == wanted && Stored("visits") == expected(); }));
+    EXPECT_EQ(groups(expected()), wanted);
+    EXPECT_EQ(Stored("visits"), expected()) << Status().DebugString();
+  };
+  view("a", 65, "home");
+  view("b", 65, "home");
+  expect({{"01=home", "2"}});
+  view("a", 66, "list");
+  view("b", 67, "list");
+  expect({{"01=list", "2"}});  // running sessions have left the first row, which is gone
+  node->Crash();
+  view("a", 68, "cart");
+  view("b", 58, "list");  // it began earlier
+  node = cluster.StartNode();
+  expect({{"00=list", "1"}, {"01=cart", "1"}});  // what left while nobody wrote is gone as well
+  view("a", 130, "home");                        // the first session is counted
+  expect({{"00=list", "1"}, {"01=cart", "1"}, {"02=home", "1"}});
+  view("a", 59, "home");  // late: the counted session begins an hour earlier now
+  expect({{"00=cart", "1"}, {"00=list", "1"}, {"02=home", "1"}});
+  cluster.clock().Advance(std::chrono::hours(1));  // all timelines are over
+  expect({{"00=cart", "1"}, {"00=list", "1"}, {"02=home", "1"}});
+  EXPECT_EQ(Stored("visits").begin()->second.at("final"), "1");
+}
+
 TEST_P(SinkSetConformance, ADeletedMetricLeavesNothingBehindAndADeletedSinkEverything) {
   cluster.Apply(MakeMetric("other", 1, kSinkMetric));
   ApplySink({"clicks", "other"}, 2);

@@ -28,6 +28,7 @@ class TopicSinkWriter : public SinkWriter {
   bool keeps_mark() const override { return false; }
   absl::Status Begin(const SinkTurn& turn) override;
   absl::Status Write(absl::Span<const SinkRow> rows, int64_t position, std::vector<RefusedRow>* refused) override;
+  absl::Status Remove(absl::Span<const SinkRow> rows, int64_t position) override;
   absl::Status Finish(const SinkMark& /*mark*/) override { return absl::OkStatus(); }
   void Abandon() override {}
   absl::Status Expire(int64_t /*now_us*/) override { return absl::OkStatus(); }
@@ -39,6 +40,7 @@ class TopicSinkWriter : public SinkWriter {
     std::string value;
   };
   std::string Encode(const v1::SinkRow& row) const;
+  std::string KeyOf(const ResultRow& row) const;
   absl::Status Append(const std::vector<Outgoing>& records);
   v1::SinkRow Header(int64_t epoch, int64_t position) const;
 
@@ -77,6 +79,10 @@ std::string TopicSinkWriter::Encode(const v1::SinkRow& row) const {
   std::string text;
   // Only messages with an unknown Any or an invalid time fail.
   return google::protobuf::util::MessageToJsonString(row, &text, options).ok() ? text : "{}";
+}
+
+std::string TopicSinkWriter::KeyOf(const ResultRow& row) const {
+  return absl::StrCat(layout_.metric, ":", WindowName(row.window, layout_.cumulative), ":", GroupText(row));
 }
 
 absl::Status TopicSinkWriter::Append(const std::vector<Outgoing>& records) {
@@ -142,9 +148,21 @@ absl::Status TopicSinkWriter::Write(absl::Span<const SinkRow> rows, int64_t posi
            absl::StrCat("the row takes ", value.size(), " bytes; at most ", kMaxRecordBytes, " fit into a record")});
       continue;
     }
-    records.push_back(
-        {absl::StrCat(layout_.metric, ":", WindowName(result.window, layout_.cumulative), ":", GroupText(result)),
-         std::move(value)});
+    records.push_back({KeyOf(result), std::move(value)});
+  }
+  return records.empty() ? absl::OkStatus() : Append(records);
+}
+
+absl::Status TopicSinkWriter::Remove(absl::Span<const SinkRow> rows, int64_t position) {
+  std::vector<Outgoing> records;
+  for (const SinkRow& row : rows) {
+    v1::SinkRow proto = Header(turn_.epoch, position);
+    proto.set_removed(true);
+    ResultRow only_place;
+    only_place.window = row.result.window;
+    only_place.group = row.result.group;
+    RowToProto(layout_.dimensions, layout_.measures, layout_.shapes, only_place, proto.mutable_row());
+    records.push_back({KeyOf(row.result), Encode(proto)});
   }
   return records.empty() ? absl::OkStatus() : Append(records);
 }

@@ -96,6 +96,9 @@ class SinkWriter {
   /// Writes at most kMaxSinkBatchRows rows of different keys. Rows older than those stored change nothing and are no
   /// error.
   virtual absl::Status Write(absl::Span<const SinkRow> rows, int64_t position, std::vector<RefusedRow>* refused) = 0;
+  /// Removes at most kMaxSinkBatchRows rows of different keys, as far as those stored are not newer. Of a row given
+  /// only its window and its group are looked at; one that is not there is no error.
+  virtual absl::Status Remove(absl::Span<const SinkRow> rows, int64_t position) = 0;
   /// Ends the turn and leaves `mark`. Until then readers may or may not see what was written.
   virtual absl::Status Finish(const SinkMark& mark) = 0;
   /// Gives the turn up, after an error or instead of Finish. Rows may stay.

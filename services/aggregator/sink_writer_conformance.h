@@ -260,6 +260,37 @@ TEST_P(SinkWriterConformance, AWriterThatWasReplacedChangesNothing) {
   EXPECT_EQ(Clicks("M"), 9);
 }
 
+TEST_P(SinkWriterConformance, ARemovedRowIsGoneUntilItIsWrittenAgain) {
+  const SinkRow null_group = Row("2024-04-30T23:00:00Z", GroupValue(), Number(20), 5);
+  Fill({Row("F", 3), Row("M", 4), null_group});
+  const auto remove = [&](SinkWriter& writer, const std::vector<SinkRow>& rows, int64_t epoch, int64_t position) {
+    absl::Status status = writer.Begin({epoch, false, mark_});
+    if (status.ok()) status = writer.Remove(rows, position);
+    const SinkMark mark{epoch, std::max(position, mark_.sequence + 1)};
+    if (status.ok()) status = writer.Finish(mark);
+    ASSERT_TRUE(status.ok()) << status;
+    mark_ = mark;
+  };
+  remove(*writer_, {Row("M", 0), null_group, Row("nobody", 0)}, 10, 100);
+  EXPECT_EQ(Clicks("F"), 3);
+  EXPECT_EQ(Read().size(), 1);
+  Write(*writer_, {Row("M", 7)}, 10, 200);
+  EXPECT_EQ(Clicks("M"), 7);
+  remove(*writer_, {Row("M", 0)}, 10, 150);
+  EXPECT_EQ(Clicks("M"), 7) << "what is newer stays";
+  const auto successor = store_->MakeWriter();
+  ASSERT_TRUE(successor->Prepare(Layout()).ok());
+  remove(*successor, {Row("M", 0)}, 11, 1);
+  EXPECT_EQ(Clicks("M"), -1);
+  // One that hung in the middle of a turn does not bring it back.
+  std::vector<RefusedRow> refused;
+  absl::Status status = writer_->Begin({10, false, {}});
+  if (status.ok()) status = writer_->Write(std::vector<SinkRow>{Row("M", 9)}, 300, &refused);
+  writer_->Abandon();
+  EXPECT_FALSE(status.ok());
+  EXPECT_EQ(Clicks("M"), -1);
+}
+
 TEST_P(SinkWriterConformance, AFillLeavesOnlyWhatItWrote) {
   Fill({Row("F", 3), Row("M", 4), Row("2024-04-01T00:00:00Z", Text("F"), Number(20), 5)});
   EXPECT_EQ(Read().size(), 3);

@@ -295,7 +295,7 @@ class TopicStore : public SinkStore {
       }
     }
     for (const auto& [key, row] : newest) {
-      if (row.epoch() < fill_epoch) continue;
+      if (row.epoch() < fill_epoch || row.removed()) continue;
       const ShownRow shown = ShowProto(row.row(), row.metric_version());
       rows[ShownKey(WindowStart(row.row()), dimensions, shown)] = shown;
     }
