@@ -27,6 +27,8 @@ add_library(PkgConfig::lz4 ALIAS PkgConfig::pc_lz4)
 add_library(PkgConfig::re2 ALIAS PkgConfig::pc_re2)
 pkg_check_modules(jemalloc jemalloc)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
+pkg_check_modules(pqxx REQUIRED IMPORTED_TARGET libpqxx)
 
 find_program(NARU_PROTOC protoc REQUIRED)
 find_program(NARU_GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)

@@ -257,9 +257,16 @@ absl::StatusOr<v1::ApplyResourcesResponse> PlanApply(const Snapshot& snapshot,
 
 std::vector<std::string> Referrers(const Snapshot& snapshot, absl::string_view kind, absl::string_view name) {
   std::vector<std::string> referrers;
-  if (kind != "InputFormat") return referrers;
-  for (const v1::Resource* source : snapshot.List("Source")) {
-    if (source->source().format() == name) referrers.push_back(Title(*source));
+  if (kind == "InputFormat") {
+    for (const v1::Resource* source : snapshot.List("Source")) {
+      if (source->source().format() == name) referrers.push_back(Title(*source));
+    }
+  }
+  if (kind == "Metric") {
+    for (const v1::Resource* sink : snapshot.List("Sink")) {
+      const auto& metrics = sink->sink().metrics();
+      if (std::find(metrics.begin(), metrics.end(), name) != metrics.end()) referrers.push_back(Title(*sink));
+    }
   }
   return referrers;
 }

@@ -186,6 +186,19 @@ TEST_F(CatalogTest, SeesResourcesOfTheSameCall) {
   EXPECT_TRUE(writer_->Delete("InputFormat", "f", "").ok());
 }
 
+TEST_F(CatalogTest, KeepsAMetricThatASinkWrites) {
+  const v1::Resource metric =
+      Yaml("Metric", "m", "{window: {type: tumbling, size: 1h}, measures: [{name: n, agg: count}]}");
+  const v1::Resource sink = Yaml("Sink", "s", "{redis: {address: 'redis:6379'}, metrics: [m]}");
+  EXPECT_FALSE(writer_->Apply({sink}, false).ok());
+  EXPECT_TRUE(writer_->Apply({sink, metric}, false).ok());
+  const absl::Status in_use = writer_->Delete("Metric", "m", "").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(in_use));
+  EXPECT_THAT(std::string(in_use.message()), HasSubstr("Sink s"));
+  EXPECT_TRUE(writer_->Delete("Sink", "s", "").ok());
+  EXPECT_TRUE(writer_->Delete("Metric", "m", "").ok());
+}
+
 TEST_F(CatalogTest, NeverUsesAnOldVersionAgain) {
   Apply(EventType("a", "one"));
   Apply(EventType("a", "two"));

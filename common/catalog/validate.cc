@@ -66,6 +66,8 @@ void CheckSpec(const v1::Resource& resource, const ResourceLookup& lookup, Probl
       return ValidateFunnel(resource.funnel(), lookup, problems);
     case v1::Resource::kRetention:
       return ValidateRetention(resource.retention(), lookup, problems);
+    case v1::Resource::kSink:
+      return ValidateSink(resource.sink(), lookup, problems);
     case v1::Resource::SPEC_NOT_SET:
       return;
   }

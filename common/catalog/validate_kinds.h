@@ -10,6 +10,7 @@ class Funnel;
 class InputFormat;
 class Metric;
 class Retention;
+class Sink;
 class Source;
 class Window;
 }  // namespace naru::catalog::v1
@@ -23,6 +24,7 @@ void ValidateWindow(const v1::Window& window, ProblemList* problems);
 void ValidateFunnel(const v1::Funnel& funnel, const ResourceLookup& lookup, ProblemList* problems);
 void ValidateRetention(const v1::Retention& retention, const ResourceLookup& lookup, ProblemList* problems);
 void ValidateSource(const v1::Source& source, const ResourceLookup& lookup, ProblemList* problems);
+void ValidateSink(const v1::Sink& sink, const ResourceLookup& lookup, ProblemList* problems);
 
 /// Adds what `next` would refuse that `current` accepted.
 void CheckEventTypeChange(const v1::EventType& current, const v1::EventType& next, ProblemList* problems);

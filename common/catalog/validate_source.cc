@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/catalog/builtin.h"
 #include "common/catalog/validate_kinds.h"
+#include "common/secret/secret.h"
 #include "naru/catalog/v1/resources.pb.h"
 
 namespace naru::catalog {
@@ -38,10 +39,6 @@ bool IsSecret(absl::string_view name) {
   return absl::EndsWith(name, "password") || absl::StrContains(name, "secret") || absl::EndsWith(name, "key.pem");
 }
 
-bool IsReference(absl::string_view value) {
-  return (absl::StartsWith(value, "${file:/") || absl::StartsWith(value, "${env:")) && absl::EndsWith(value, "}");
-}
-
 void ValidateKafka(const v1::KafkaSource& kafka, ProblemList* problems) {
   if (kafka.brokers().empty()) problems->Add("spec.kafka.brokers", "missing; at least one HOST:PORT");
   for (int i = 0; i < kafka.brokers_size(); ++i) {
@@ -67,8 +64,10 @@ void ValidateKafka(const v1::KafkaSource& kafka, ProblemList* problems) {
       problems->Add(field,
                     "cannot be set; allowed: security.protocol, sasl.*, ssl.*, client.id, client.rack, "
                     "broker.address.family");
-    } else if (IsSecret(name) && !IsReference(value)) {
-      problems->Add(field, "would be readable by everybody who reads the catalog; write ${file:/path} or ${env:NAME}");
+    } else if (IsSecret(name) && !IsSecretReference(value)) {
+      problems->Add(
+          field,
+          "would be readable by everybody who reads the catalog; write ${secret:NAME}, ${file:/path} or ${env:NAME}");
     }
   }
 }

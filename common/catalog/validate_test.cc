@@ -1,5 +1,6 @@
 #include "common/catalog/validate.h"
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "common/catalog/builtin.h"
 #include "common/catalog/nearest.h"
 #include "common/catalog/resource_file.h"
+#include "common/catalog/sink_table_name.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "naru/catalog/v1/resources.pb.h"
@@ -333,6 +335,81 @@ TEST(ValidateSource, ChecksReferencesAndBrokers) {
                     HasSubstr("topics[2]: `x` is given twice"), HasSubstr("spec.kafka.start"),
                     HasSubstr("properties.group.id: cannot be set"), HasSubstr("properties.sasl.password: would be"),
                     HasSubstr("there is no InputFormat `nothing`"), ::testing::Not(HasSubstr("hunter2"))));
+}
+
+// A sink whose metrics all exist.
+std::string SinkProblems(const std::string& spec) {
+  const auto lookup = [](absl::string_view kind, absl::string_view name) -> const v1::Resource* {
+    static const v1::Resource metric;
+    if (kind == "Funnel") return name == "purchase" ? &metric : nullptr;
+    if (kind == "Retention") return name == "weekly-return" ? &metric : nullptr;
+    static const std::set<std::string> kNone = {"nothing", "purchase", "weekly-return", "Funnel/purchase"};
+    return kind == "Metric" && kNone.count(std::string(name)) == 0 ? &metric : nullptr;
+  };
+  return Join(Validate(Make("Sink", spec), lookup));
+}
+
+TEST(ValidateSink, TakesEachKind) {
+  for (const char* good : {
+           "redis: {address: 'redis:6379', key_prefix: ciao}\nmetrics: [hot-activity]\npassword: {secret: "
+           "redis-password}",
+           "redis: {address: 'redis:6379', username: naru, database: 3}\nmetrics: [a]\npassword: {secret: "
+           "p}\ninterval: 5s",
+           "postgres: {dsn: 'postgresql://naru@db:5432/marts?sslmode=require', schema: live}\nmetrics: [a, b]",
+           "postgres: {dsn: 'host=db dbname=passwords user=naru'}\nmetrics: [a]",
+           "postgres: {host: db, database: marts, user: naru}\nmetrics: [a]\npassword: {secret: p}",
+           "topic: {name: hot, format: json, partitions: 4}\nmetrics: [a]",
+       }) {
+    EXPECT_EQ(SinkProblems(good), "") << good;
+  }
+}
+
+TEST(ValidateSink, NamesEachMistake) {
+  const char* const bad[][2] = {
+      {"metrics: [a]", "spec: says nothing about where to"},
+      {"redis: {address: redis}\nmetrics: [a]", "spec.redis.address: `redis` is not HOST:PORT"},
+      {"redis: {address: 'redis:6379'}", "spec.metrics: missing"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [a, a]", "spec.metrics[1]: `a` is given twice"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [nothing]", "spec.metrics[0]: there is no Metric `nothing`"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [a, purchase]", "spec.metrics[1]: `purchase` is a Funnel"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [weekly-return]", "spec.metrics[0]: `weekly-return` is a Retention"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [Funnel/purchase]", "spec.metrics[0]: `purchase` is a Funnel"},
+      {"redis: {address: 'redis:6379', key_prefix: 'a b'}\nmetrics: [a]", "spec.redis.key_prefix"},
+      {"redis: {address: 'redis:6379', database: -1}\nmetrics: [a]", "spec.redis.database: -1"},
+      {"redis: {address: 'redis:6379', username: u}\nmetrics: [a]", "spec.password: missing"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [a]\npassword: {secret: ../x}", "spec.password.secret: `../x`"},
+      {"redis: {address: 'redis:6379'}\nmetrics: [a]\ninterval: 1us", "spec.interval"},
+      {"postgres: {schema: live}\nmetrics: [a]", "spec.postgres: needs a dsn"},
+      {"postgres: {dsn: 'host=db', host: db}\nmetrics: [a]", "spec.postgres.dsn: says everything"},
+      {"postgres: {host: 'a b', database: d, user: u}\nmetrics: [a]", "spec.postgres.host: `a b`"},
+      {"postgres: {host: db}\nmetrics: [a]", "spec.postgres.database: missing"},
+      {"postgres: {dsn: 'host=db', schema: pg_x}\nmetrics: [a]", "spec.postgres.schema"},
+      {"postgres: {dsn: 'host=db'}\nmetrics: [a-b, a_b]", "spec.metrics[1]: its table would be `a_b`"},
+      {"topic: {name: events.late}\nmetrics: [a]", "spec.topic.name: `events.late` is a topic of Naru's own"},
+      {"topic: {name: 'a b'}\nmetrics: [a]", "spec.topic.name: `a b` is not the name"},
+      {"topic: {name: x, format: xml, partitions: 1000}\nmetrics: [a]", "spec.topic.format"},
+      {"topic: {name: x}\nmetrics: [a]\npassword: {secret: p}", "spec.password: is not for topics"},
+  };
+  for (const auto& [spec, why] : bad) EXPECT_THAT(SinkProblems(spec), HasSubstr(why)) << spec;
+}
+
+TEST(ValidateSink, APasswordInADsnIsRefusedAndNotRepeated) {
+  for (const char* dsn : {"postgresql://naru:hunter2@db/marts", "host=db password=hunter2",
+                          "host=db PassWord = 'hunter2'", "postgresql://naru@db/marts?password=hunter2"}) {
+    EXPECT_THAT(SinkProblems(absl::StrCat("postgres: {dsn: \"", dsn, "\"}\nmetrics: [a]")),
+                AllOf(HasSubstr("spec.postgres.dsn: holds a password"), ::testing::Not(HasSubstr("hunter2"))))
+        << dsn;
+  }
+}
+
+TEST(SinkTableName, IsAnIdentifierOfItsOwn) {
+  EXPECT_EQ(SinkTableName("hot-activity"), "hot_activity");
+  EXPECT_EQ(SinkTableName("Hot.Activity"), "hot_activity");
+  EXPECT_EQ(SinkTableName("5min"), "_5min");
+  const std::string a = SinkTableName(std::string(128, 'a')), b = SinkTableName(std::string(127, 'a'));
+  EXPECT_EQ(a.size(), 52);
+  EXPECT_EQ(b.size(), 52);
+  EXPECT_NE(a, b);
 }
 
 // What changes from one schema to another.

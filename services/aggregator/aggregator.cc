@@ -21,6 +21,7 @@
 #include "services/aggregator/plan_directory.h"
 #include "services/aggregator/rocks_state_store.h"
 #include "services/aggregator/serving_view.h"
+#include "services/aggregator/sink_set.h"
 
 namespace naru::aggregator {
 namespace {
@@ -48,6 +49,15 @@ ConsumeLoopOptions LoopOptions(const AggregatorOptions& options, bool embedded) 
   return loop;
 }
 
+SinkSetOptions SinkOptions(const AggregatorOptions& options) {
+  SinkSetOptions sinks;
+  sinks.instance = options.instance.empty() ? HostName() : options.instance;
+  sinks.group = absl::StrCat(options.group, "-sinks");
+  sinks.secrets = options.secrets;
+  sinks.pace = options.sinks;
+  return sinks;
+}
+
 }  // namespace
 
 struct Aggregator::State {
@@ -62,7 +72,8 @@ struct Aggregator::State {
         finality(d.log, view, d.clock),
         loop(d.log, view, plans, finality, d.clock, LoopOptions(o, d.log.local_store() != nullptr)),
         late_events(d.log, d.clock),
-        service({view, plans, finality, d.catalog, d.clock, late_events, [this] { loop.Hurry(); },
+        sinks({d.log, view, plans, finality, d.metrics, d.clock}, SinkOptions(o)),
+        service({view, plans, finality, d.catalog, d.clock, late_events, sinks, [this] { loop.Hurry(); },
                  [this] { return Ready(); }}) {}
 
   ~State() {
@@ -95,6 +106,7 @@ struct Aggregator::State {
   Finality finality;
   ConsumeLoop loop;
   LateEvents late_events;
+  SinkSet sinks;
   AggregatorService service;
   mutable Mutex mu;
   CondVar wake;
@@ -124,8 +136,10 @@ absl::StatusOr<std::unique_ptr<Aggregator>> Aggregator::Create(const AggregatorO
   }
   auto state = std::make_unique<State>(options, dependencies, std::move(own), std::move(temporary));
   State* raw = state.get();
-  state->subscription = dependencies.catalog.Subscribe(
-      [raw](std::shared_ptr<const catalog::Snapshot> snapshot) { raw->plans.SetSnapshot(std::move(snapshot)); });
+  state->subscription = dependencies.catalog.Subscribe([raw](std::shared_ptr<const catalog::Snapshot> snapshot) {
+    raw->sinks.SetSnapshot(snapshot);
+    raw->plans.SetSnapshot(std::move(snapshot));
+  });
   state->AddMetrics();
   return std::unique_ptr<Aggregator>(new Aggregator(std::move(state)));
 }
@@ -141,7 +155,9 @@ Aggregator::~Aggregator() {
 void Aggregator::RegisterWith(Server& server) {
   server.AddService(kServiceName, state_->service.service());
   server.RequireScope(absl::StrCat("/", kServiceName, "/*"), Scope::kRead);
-  server.RequireScope(absl::StrCat("/", kServiceName, "/ReplayLateEvents"), Scope::kAdmin);
+  for (const char* method : {"PauseSink", "ReplayLateEvents", "ResumeSink", "ResyncSink"}) {
+    server.RequireScope(absl::StrCat("/", kServiceName, "/", method), Scope::kAdmin);
+  }
   server.health().AddDependency("aggregator", [this] { return Health(); }, {kServiceName});
   server.OnStop([this] { Stop(); });
 }
@@ -179,7 +195,10 @@ absl::Status Aggregator::State::TryOpen() {
   if (!view_started) NARU_RETURN_IF_ERROR(view.Start(partitions));
   view_started = true;
   MutexLock lock(&mu);
-  if (!stopping) loop.Start();
+  if (!stopping) {
+    loop.Start();
+    sinks.Start();
+  }
   return absl::OkStatus();
 }
 
@@ -191,6 +210,7 @@ void Aggregator::Stop() {
   }
   state_->service.Stop();
   if (state_->opener.joinable()) state_->opener.join();
+  state_->sinks.Stop();
   state_->loop.Stop();
   state_->view.Stop();
 }

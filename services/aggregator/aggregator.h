@@ -45,8 +45,8 @@ class Aggregator {
   Aggregator(const Aggregator&) = delete;
   Aggregator& operator=(const Aggregator&) = delete;
 
-  /// Adds the calls, their scopes (`read`; `admin` for replays), the health dependency `aggregator` and the stop
-  /// callbacks. Before Server::Start.
+  /// Adds the calls, their scopes (`read`; `admin` for replays and for what changes a Sink), the health dependency
+  /// `aggregator` and the stop callbacks. Before Server::Start.
   void RegisterWith(Server& server);
   /// Begins, on threads of its own: makes the topics `aggregates` and `events.late` once `events` is there, restores
   /// the view, counts. Does not block.

@@ -156,11 +156,43 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
 
   grpc::ServerUnaryReactor* ListMetricStatus(grpc::CallbackServerContext* context, const v1::ListMetricStatusRequest*,
                                              v1::ListMetricStatusResponse* response) override {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const absl::Status posted = pool.Post([=, this] {
+    return Run(context, [this, response] {
       FillStatus(response);
-      reactor->Finish(grpc::Status::OK);
+      return absl::OkStatus();
     });
+  }
+
+  grpc::ServerUnaryReactor* ListSinks(grpc::CallbackServerContext* context, const v1::ListSinksRequest*,
+                                      v1::ListSinksResponse* response) override {
+    return Run(context, [this, response] {
+      for (v1::SinkStatus& sink : deps.sinks.Statuses()) *response->add_sinks() = std::move(sink);
+      return absl::OkStatus();
+    });
+  }
+
+  grpc::ServerUnaryReactor* PauseSink(grpc::CallbackServerContext* context, const v1::PauseSinkRequest* request,
+                                      v1::SinkStatus* response) override {
+    return ChangeSink(context, request->name(), response,
+                      [this](const std::string& name) { return deps.sinks.SetPaused(name, true); });
+  }
+
+  grpc::ServerUnaryReactor* ResumeSink(grpc::CallbackServerContext* context, const v1::ResumeSinkRequest* request,
+                                       v1::SinkStatus* response) override {
+    return ChangeSink(context, request->name(), response,
+                      [this](const std::string& name) { return deps.sinks.SetPaused(name, false); });
+  }
+
+  grpc::ServerUnaryReactor* ResyncSink(grpc::CallbackServerContext* context, const v1::ResyncSinkRequest* request,
+                                       v1::SinkStatus* response) override {
+    return ChangeSink(context, request->name(), response,
+                      [this](const std::string& name) { return deps.sinks.Resync(name); });
+  }
+
+  // Answers from a thread of the pool.
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, std::function<absl::Status()> work) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const absl::Status posted =
+        pool.Post([work = std::move(work), reactor] { reactor->Finish(ToGrpcStatus(work(), kDomain)); });
     if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
     return reactor;
   }
@@ -180,14 +212,22 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
   /// Does `work` on the pool if there is such a metric.
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const std::string& metric,
                                 std::function<absl::Status()> work) {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const absl::Status posted = pool.Post([this, metric, reactor, work = std::move(work)] {
-      absl::Status status = CheckMetric(metric, /*may_wait=*/true);
-      if (status.ok()) status = work();
-      reactor->Finish(ToGrpcStatus(status, kDomain));
+    return Run(context, [this, metric, work = std::move(work)] {
+      const absl::Status status = CheckMetric(metric, /*may_wait=*/true);
+      return status.ok() ? work() : status;
     });
-    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
-    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* ChangeSink(grpc::CallbackServerContext* context, const std::string& name,
+                                       v1::SinkStatus* response,
+                                       std::function<absl::StatusOr<v1::SinkStatus>(const std::string&)> change) {
+    return Run(context, [this, name, response, change = std::move(change)]() -> absl::Status {
+      NARU_RETURN_IF_ERROR(deps.ready());
+      // It may have been applied a moment ago. An error only means that what is known must do.
+      deps.catalog.CatchUp(kCatalogWait).IgnoreError();
+      NARU_ASSIGN_OR_RETURN(*response, change(name));
+      return absl::OkStatus();
+    });
   }
 
   /// Whether there is such a resource, and it can be computed.

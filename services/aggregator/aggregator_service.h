@@ -8,6 +8,7 @@
 #include "services/aggregator/late_events.h"
 #include "services/aggregator/plan_directory.h"
 #include "services/aggregator/serving_view.h"
+#include "services/aggregator/sink_set.h"
 
 namespace grpc {
 class Service;
@@ -26,6 +27,7 @@ struct ServiceDependencies {
   catalog::Catalog& catalog;
   const Clock& clock;
   LateEvents& late_events;
+  SinkSet& sinks;
   std::function<void()> hurry;          ///< asks for a commit soon
   std::function<absl::Status()> ready;  ///< OK once the view follows the log
 };

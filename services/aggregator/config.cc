@@ -26,6 +26,7 @@ void AddAggregatorOptions(Options* options, AggregatorOptions* aggregator) {
 void AddAggregatorConfig(Options* options, AggregatorConfig* config) {
   AddServerOptions(options, &config->server);
   AddAggregatorOptions(options, &config->aggregator);
+  AddSecretOptions(options, &config->aggregator.secrets);
   options->Section("Kafka");
   options->Add("kafka_brokers", &config->kafka_brokers, "The cluster that holds the event log: HOST:PORT,HOST:PORT.");
   options->Add("kafka_topic_prefix", &config->kafka_topic_prefix, "Put before the names of all topics.");

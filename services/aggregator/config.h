@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "common/config/config.h"
+#include "common/secret/secret.h"
 #include "common/server/server_options.h"
+#include "services/aggregator/sink_pace.h"
 
 namespace naru::aggregator {
 
@@ -19,9 +21,12 @@ struct AggregatorOptions {
   std::string instance;                                    ///< stable and unique name of this replica; empty: host name
   std::string state_dir;                                   ///< on Kafka: the serving view; empty: a temporary directory
   std::chrono::microseconds late_retention = std::chrono::hours(24 * 30);  ///< of `events.late`
+  SecretOptions secrets;                                                   ///< what Sinks name
+  SinkPace sinks;                                                          ///< tests make it faster
 };
 
-/// Adds the options above, without `instance`, `group` and `state_dir`, which only separate services have.
+/// Adds the options above, without `secrets`, which services share, and `instance`, `group` and `state_dir`, which only
+/// separate services have.
 void AddAggregatorOptions(Options* options, AggregatorOptions* aggregator);
 
 /// Of the program naru-aggregator.

@@ -49,6 +49,23 @@ void MeasureToJson(const MeasureResult& result, const MeasureShape& shape, googl
   }
 }
 
+template <typename DimensionName, typename MeasureName, typename Shape>
+void FillRow(const ResultRow& row, const DimensionName& dimension, const MeasureName& measure, const Shape& shape,
+             v1::WindowRow* proto) {
+  TimeToProto(row.window.start_us, proto->mutable_window_start_time());
+  TimeToProto(row.window.end_us, proto->mutable_window_end_time());
+  for (size_t i = 0; i < row.group.size(); ++i) {
+    GroupValueToProto(row.group[i], &(*proto->mutable_group())[dimension(i)]);
+  }
+  for (size_t i = 0; i < row.measures.size(); ++i) {
+    MeasureToProto(row.measures[i], shape(i), &(*proto->mutable_measures())[measure(i)]);
+  }
+  proto->set_final(row.final);
+  proto->set_revision(row.revision);
+  proto->set_truncated(row.truncated);
+  if (row.valid_from_us.has_value()) TimeToProto(*row.valid_from_us, proto->mutable_valid_from_time());
+}
+
 }  // namespace
 
 void TimeToProto(int64_t time_us, google::protobuf::Timestamp* proto) {
@@ -124,20 +141,18 @@ void GroupValueToProto(const GroupValue& value, google::protobuf::Value* proto) 
 }
 
 void RowToProto(const WindowQuery& query, const ResultRow& row, v1::WindowRow* proto) {
-  TimeToProto(row.window.start_us, proto->mutable_window_start_time());
-  TimeToProto(row.window.end_us, proto->mutable_window_end_time());
-  for (size_t i = 0; i < row.group.size(); ++i) {
-    const std::string& name = query.plan().dimensions[query.dimensions()[i]].name;
-    GroupValueToProto(row.group[i], &(*proto->mutable_group())[name]);
-  }
-  for (size_t i = 0; i < row.measures.size(); ++i) {
-    const MeasurePlan& measure = query.plan().measures[query.measures()[i]];
-    MeasureToProto(row.measures[i], measure.shape, &(*proto->mutable_measures())[measure.name]);
-  }
-  proto->set_final(row.final);
-  proto->set_revision(row.revision);
-  proto->set_truncated(row.truncated);
-  if (row.valid_from_us.has_value()) TimeToProto(*row.valid_from_us, proto->mutable_valid_from_time());
+  FillRow(
+      row, [&](size_t i) -> const std::string& { return query.plan().dimensions[query.dimensions()[i]].name; },
+      [&](size_t i) -> const std::string& { return query.plan().measures[query.measures()[i]].name; },
+      [&](size_t i) -> const MeasureShape& { return query.plan().measures[query.measures()[i]].shape; }, proto);
+}
+
+void RowToProto(const std::vector<std::string>& dimensions, const std::vector<std::string>& measures,
+                const std::vector<MeasureShape>& shapes, const ResultRow& row, v1::WindowRow* proto) {
+  FillRow(
+      row, [&](size_t i) -> const std::string& { return dimensions[i]; },
+      [&](size_t i) -> const std::string& { return measures[i]; },
+      [&](size_t i) -> const MeasureShape& { return shapes[i]; }, proto);
 }
 
 void RowToStruct(const WindowQuery& query, const ResultRow& row, google::protobuf::Struct* json) {

@@ -1,6 +1,9 @@
 // Rows as messages.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "services/aggregator/window_query.h"
 
 namespace google::protobuf {
@@ -21,6 +24,10 @@ void RowToProto(const WindowQuery& query, const ResultRow& row, v1::WindowRow* p
 /// Fills the value of one measure of this shape.
 void MeasureToProto(const MeasureResult& result, const MeasureShape& shape, v1::MeasureValue* proto);
 void TimeToProto(int64_t time_us, google::protobuf::Timestamp* proto);
+
+/// The same for rows whose columns have these names.
+void RowToProto(const std::vector<std::string>& dimensions, const std::vector<std::string>& measures,
+                const std::vector<MeasureShape>& shapes, const ResultRow& row, v1::WindowRow* proto);
 
 /// The value of one dimension; timestamps as RFC 3339, durations in seconds.
 void GroupValueToProto(const GroupValue& value, google::protobuf::Value* proto);

@@ -74,6 +74,7 @@ absl::Status ServingView::Start(int partitions) {
   {
     MutexLock lock(&mu_);
     applied_.assign(partitions, 0);
+    seen_.assign(partitions, 0);
     heads_.assign(partitions, 0);
   }
   NARU_RETURN_IF_ERROR(store_.EnsureFamily(options_.family));
@@ -131,7 +132,7 @@ absl::Status ServingView::LoadPositions() {
   }
   if (wipe) return Wipe();
   MutexLock lock(&mu_);
-  applied_ = offsets;
+  applied_ = seen_ = offsets;
   return absl::OkStatus();
 }
 
@@ -258,6 +259,11 @@ absl::Status ServingView::Apply(const std::vector<event_log::FetchedBatch>& batc
   writes.push_back({options_.family, PositionKey(partition), PositionValue(next_offset, clock_.NowMicros())});
   MutexLock applying(&apply_mu_);
   applies_.fetch_add(1);
+  if (partition >= 0 && partition < partitions_.load()) {
+    // Before anybody can read a row of it.
+    MutexLock lock(&mu_);
+    seen_[partition] = std::max(seen_[partition], next_offset);
+  }
   // Not synced: after a crash the copy is a little older and follows from there.
   NARU_RETURN_IF_ERROR(store_.Write(writes, /*sync=*/false));
   for (const auto& [record, key] : records) ApplyRecord(*record, key);
@@ -308,7 +314,11 @@ void ServingView::ApplyRecord(const event_log::FetchedRecord& record, const Reco
       Progress progress;
       gone = record.tombstone;
       view->progress.reset();
+      view->committed_offset = record.offset + 1;
       if (!gone && DecodeProgress(record.value, &progress)) view->progress = std::move(progress);
+    } else if (!record.tombstone) {
+      // Of those removed some are no part of a commit that progress ends; they follow others where they are.
+      view->last_offset = std::max(view->last_offset, record.offset);
     }
   }
   if (key.kind == RecordKind::kPane || key.kind == RecordKind::kRow) ApplyRow(record, key, view);
@@ -432,6 +442,11 @@ std::vector<int64_t> ServingView::AppliedOffsets() const {
   return applied_;
 }
 
+std::vector<int64_t> ServingView::SeenOffsets() const {
+  MutexLock lock(&mu_);
+  return seen_;
+}
+
 std::vector<int64_t> ServingView::StartOffsets() const {
   MutexLock lock(&mu_);
   return start_;
@@ -477,6 +492,31 @@ std::string ServingView::GetSpec(const MetricId& metric) const {
   if (view == nullptr) return "";
   MutexLock lock(&view->mu);
   return view->spec;
+}
+
+std::vector<int64_t> ServingView::CommittedOffsets(const MetricId& metric) const {
+  // First: what is applied from here on lies behind these offsets.
+  std::vector<int64_t> offsets = AppliedOffsets();
+  const std::shared_ptr<MetricView> view = Find(metric);
+  if (view == nullptr) return offsets;
+  for (size_t p = 0; p < view->partitions.size() && p < offsets.size(); ++p) {
+    PartitionView& partition = *view->partitions[p];
+    MutexLock lock(&partition.mu);
+    const bool in_part = partition.last_offset >= partition.committed_offset;
+    if (in_part) offsets[p] = std::min(offsets[p], partition.committed_offset);
+  }
+  return offsets;
+}
+
+std::vector<int64_t> ServingView::LastCommits(const MetricId& metric) const {
+  std::vector<int64_t> offsets(partitions_.load(), 0);
+  const std::shared_ptr<MetricView> view = Find(metric);
+  if (view == nullptr) return offsets;
+  for (size_t p = 0; p < view->partitions.size(); ++p) {
+    MutexLock lock(&view->partitions[p]->mu);
+    offsets[p] = view->partitions[p]->committed_offset;
+  }
+  return offsets;
 }
 
 bool ServingView::Joined(const MetricId& metric) const {

@@ -75,6 +75,9 @@ class ServingView : public PaneSource, public EntitySource {
   /// Everything in `aggregates` before this offset is in the view.
   int64_t AppliedOffset(int32_t partition) const;
   std::vector<int64_t> AppliedOffsets() const;
+  /// No row that was read so far holds anything at or after these offsets. Ahead of AppliedOffsets while records are
+  /// being applied.
+  std::vector<int64_t> SeenOffsets() const;
   /// Nothing was known of removals before these offsets; see RemovedSince.
   std::vector<int64_t> StartOffsets() const;
   /// How far the group has read a source partition, as far as the view knows; 0 = nothing.
@@ -90,6 +93,13 @@ class ServingView : public PaneSource, public EntitySource {
   std::optional<Progress> GetProgress(const MetricId& metric, int32_t partition) const;
   /// The metric's definition, from any partition; empty: not known.
   std::string GetSpec(const MetricId& metric) const;
+  /// For each partition: all that was committed for the metric before this offset is in the view, and no commit lies on
+  /// both sides of it. That is AppliedOffset, but behind it where the view had to take a commit in part (its end did
+  /// not come, or it is very large). Who remembers up to where it knows rows remembers these: of a commit that is there
+  /// in part, a pane's record comes before its rows.
+  std::vector<int64_t> CommittedOffsets(const MetricId& metric) const;
+  /// For each partition: where the metric's last commit that is in the view ended; 0: none is.
+  std::vector<int64_t> LastCommits(const MetricId& metric) const;
   /// Whether the metric has caught up in all partitions.
   bool Joined(const MetricId& metric) const;
   /// Panes with start in [from_us, to_us), by start.
@@ -152,6 +162,8 @@ class ServingView : public PaneSource, public EntitySource {
   struct PartitionView {
     Mutex mu;
     std::optional<Progress> progress ABSL_GUARDED_BY(mu);
+    int64_t committed_offset ABSL_GUARDED_BY(mu) = 0;  // after the last progress record, which ends a commit
+    int64_t last_offset ABSL_GUARDED_BY(mu) = -1;      // of the last other record, which a progress record follows
     std::map<int64_t, PaneView> panes ABSL_GUARDED_BY(mu);
   };
   struct MetricView {
@@ -186,6 +198,7 @@ class ServingView : public PaneSource, public EntitySource {
   CondVar changed_;
   std::map<MetricId, std::shared_ptr<MetricView>> metrics_ ABSL_GUARDED_BY(mu_);
   std::vector<int64_t> applied_ ABSL_GUARDED_BY(mu_);
+  std::vector<int64_t> seen_ ABSL_GUARDED_BY(mu_);
   std::vector<int64_t> start_ ABSL_GUARDED_BY(mu_);
   std::vector<int64_t> heads_ ABSL_GUARDED_BY(mu_);
   std::deque<RemovedPane> removed_ ABSL_GUARDED_BY(mu_);

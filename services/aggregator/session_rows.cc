@@ -170,4 +170,35 @@ int64_t SessionRowSource::OpenUntil(const TimeSpan& window) const {
   return open_until_us;
 }
 
+bool ShownRunningRows::Take(const WindowQuery& query, const TimeSpan& window, bool is_final, bool whole,
+                            std::vector<ResultRow> all, std::vector<ResultRow>* told) {
+  const std::pair<int64_t, int64_t> ends{window.start_us, window.end_us};
+  Running before, after;
+  if (const auto found = running_.find(ends); found != running_.end()) {
+    before = std::move(found->second);
+    running_.erase(found);
+  }
+  whole = whole || (!before.keys.empty() && before.final != is_final);
+  after.final = is_final;
+  bool any = false;
+  for (ResultRow& row : all) {
+    any = any || !row.empty;
+    if (row.running) after.keys.insert(row.key);
+    const bool left = before.keys.erase(row.key) > 0 && !row.running;
+    if ((whole && !row.empty) || row.changed || left) told->push_back(std::move(row));
+  }
+  for (const std::string& key : before.keys) told->push_back(query.EmptyRow(window, key, is_final));
+  if (!after.keys.empty()) running_[ends] = std::move(after);
+  return any;
+}
+
+void ShownRunningRows::AppendWindows(std::vector<TimeSpan>* windows) const {
+  if (running_.empty()) return;
+  std::set<std::pair<int64_t, int64_t>> have;
+  for (const TimeSpan& window : *windows) have.emplace(window.start_us, window.end_us);
+  for (const auto& [ends, running] : running_) {
+    if (have.count(ends) == 0) windows->push_back({ends.first, ends.second});
+  }
+}
+
 }  // namespace naru::aggregator

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,6 +60,27 @@ class SessionRowSource : public RowSource {
   const MetricPlan::TypeRoute route_;
   std::map<std::pair<int32_t, int64_t>, RunningPane> panes_;  // by partition and start
   size_t rows_ = 0;
+};
+
+/// Which rows a reader of changes was last told with running sessions in them: these may leave a row without a trace in
+/// it, so that nothing that is stored says that it changed. Copyable. Not thread-safe.
+class ShownRunningRows {
+ public:
+  /// Appends those of a window's rows (`all`, with the empty ones) that the reader is to be told: what changed, what
+  /// running sessions have left (empty where nothing else was in it), and with `whole` all that is there. Returns
+  /// whether the window has rows at all.
+  bool Take(const WindowQuery& query, const TimeSpan& window, bool is_final, bool whole, std::vector<ResultRow> all,
+            std::vector<ResultRow>* told);
+  /// Appends the windows with such rows that are not among `windows`.
+  void AppendWindows(std::vector<TimeSpan>* windows) const;
+  void Clear() { running_.clear(); }
+
+ private:
+  struct Running {
+    bool final = false;
+    std::set<std::string> keys;
+  };
+  std::map<std::pair<int64_t, int64_t>, Running> running_;  // by a window's ends
 };
 
 }  // namespace naru::aggregator

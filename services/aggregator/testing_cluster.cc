@@ -263,6 +263,14 @@ std::unique_ptr<Node> Cluster::StartNode(const std::string& instance, int64_t me
   options.instance = instance;
   options.commit_interval = std::chrono::milliseconds(10);
   options.maintenance_interval = std::chrono::milliseconds(20);
+  options.sinks.first_retry = std::chrono::milliseconds(10);
+  options.sinks.max_retry = std::chrono::milliseconds(100);
+  options.sinks.check_interval = std::chrono::milliseconds(50);
+  options.sinks.expire_interval = std::chrono::milliseconds(50);
+  options.sinks.poll = std::chrono::milliseconds(5);
+  options.sinks.turn_at_least = std::chrono::milliseconds(50);
+  options.sinks.update_interval = std::chrono::milliseconds(10);
+  options.sinks.max_call = std::chrono::seconds(2);
   return std::make_unique<Node>(*log_, *catalog_, clock_, options);
 }
 

@@ -71,13 +71,7 @@ struct WindowWatch::State {
   TimeSpan latest_window;
   bool latest_final = false;
   uint64_t seen_changes = 0;
-  // Session windows: the rows that the reader was last shown with running sessions in them, which may leave a row
-  // without a trace in it.
-  struct Running {
-    bool final = false;
-    std::set<std::string> keys;
-  };
-  std::map<Ends, Running> running;
+  ShownRunningRows running;  // to the reader
 
   absl::StatusOr<std::vector<ResultRow>> Read(Token* now, bool reset);
   absl::StatusOr<std::vector<ResultRow>> Collect(RowSource& source, const Token& now, bool reset);
@@ -154,25 +148,8 @@ std::vector<TimeSpan> WindowWatch::State::WindowsToRead(RowSource& source, const
 absl::StatusOr<bool> WindowWatch::State::AddWindow(RowSource& source, const TimeSpan& window, const Token& now,
                                                    bool whole, std::vector<ResultRow>* rows) {
   NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> all, query->WindowRows(source, window, now.frontier_us, known.offsets));
-  Running before;
-  if (const auto found = running.find(EndsOf(window)); found != running.end()) {
-    before = std::move(found->second);
-    running.erase(found);
-  }
   const bool is_final = WindowQuery::IsFinal(source, window, now.frontier_us);
-  whole = whole || (!before.keys.empty() && before.final != is_final);
-  Running after;
-  after.final = is_final;
-  bool any = false;
-  for (ResultRow& row : all) {
-    any = any || !row.empty;
-    if (row.running) after.keys.insert(row.key);
-    const bool left = before.keys.erase(row.key) > 0 && !row.running;
-    if ((whole && !row.empty) || row.changed || left) rows->push_back(std::move(row));
-  }
-  for (const std::string& key : before.keys) rows->push_back(query->EmptyRow(window, key, is_final));
-  if (!after.keys.empty()) running[EndsOf(window)] = std::move(after);
-  return any;
+  return running.Take(*query, window, is_final, whole, std::move(all), rows);
 }
 
 // All that one turn reads belongs together: what was counted between two reads would be there twice, or not at all.
@@ -181,7 +158,7 @@ absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Read(Token* now, bool
   ViewRowSource counted(view, id);
   if (plan->session == nullptr) return Collect(counted, *now, reset);
   SessionRowSource source(counted, plan, RunningSessionsOf(view, id), /*with_empty=*/!reset);
-  const std::map<Ends, Running> running_before = running;
+  const ShownRunningRows running_before = running;
   const TimeSpan latest_window_before = latest_window;
   const bool latest_final_before = latest_final;
   std::vector<ResultRow> rows;
@@ -190,7 +167,7 @@ absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Read(Token* now, bool
     latest_window = latest_window_before;
     query->Refresh();
     latest_final = latest_final_before;
-    now->offsets = view.AppliedOffsets();
+    now->offsets = view.CommittedOffsets(id);
     NARU_RETURN_IF_ERROR(source.Load(query->pane_from_us(), query->pane_to_us()));
     NARU_ASSIGN_OR_RETURN(rows, Collect(source, *now, reset));
     return absl::OkStatus();
@@ -199,16 +176,12 @@ absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Read(Token* now, bool
 }
 
 absl::StatusOr<std::vector<ResultRow>> WindowWatch::State::Collect(RowSource& source, const Token& now, bool reset) {
-  if (reset) running.clear();
+  if (reset) running.Clear();
   if (query->latest_window()) return CollectLatest(source, now, reset);
   std::vector<ResultRow> rows;
   std::set<Ends> crossed;
   std::vector<TimeSpan> windows = WindowsToRead(source, now, reset, &crossed);
-  for (const auto& [ends, shown] : running) {
-    if (std::none_of(windows.begin(), windows.end(), [&ends = ends](const TimeSpan& w) { return EndsOf(w) == ends; })) {
-      windows.push_back({ends.first, ends.second});
-    }
-  }
+  running.AppendWindows(&windows);
   // The newest windows first, so that a cut takes the oldest; of those that begin together the shortest first, of which
   // the longer ones are made.
   std::sort(windows.begin(), windows.end(), [](const TimeSpan& a, const TimeSpan& b) {
@@ -290,7 +263,7 @@ absl::StatusOr<std::vector<v1::WatchWindowsResponse>> WindowWatch::Turn() {
   const uint64_t changes = s.view.change_count();
   Token now;
   now.version = plan->version;
-  now.offsets = s.view.AppliedOffsets();
+  now.offsets = s.view.CommittedOffsets({plan->name, plan->version});
   now.frontier_us = s.finality.Frontier(*plan);
   const bool reset = !s.has_known;
   if (!reset && changes == s.seen_changes && now.frontier_us == s.known.frontier_us) return messages;

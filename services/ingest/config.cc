@@ -35,6 +35,7 @@ std::vector<FieldViolation> ValidateIngestOptions(const IngestOptions& ingest) {
 void AddIngestConfig(Options* options, IngestConfig* config) {
   AddServerOptions(options, &config->server);
   AddIngestOptions(options, &config->ingest);
+  AddSecretOptions(options, &config->ingest.secrets);
   options->Section("Kafka");
   options->Add("kafka_brokers", &config->kafka_brokers, "The cluster that holds the event log: HOST:PORT,HOST:PORT.");
   options->Add("kafka_topic_prefix", &config->kafka_topic_prefix, "Put before the names of all topics.");

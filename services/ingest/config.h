@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/config/config.h"
+#include "common/secret/secret.h"
 #include "common/server/log_options.h"
 #include "common/server/server_options.h"
 #include "common/status/status.h"
@@ -23,9 +24,11 @@ struct IngestOptions {
   std::chrono::microseconds rejected_retention = std::chrono::hours(24 * 90);  ///< of `events.dlq`
   std::string state_dir;  ///< ids seen; embedded: under the data directory. Empty: a temporary one
   std::string instance;   ///< stable and unique name of this replica; empty: host name
+  SecretOptions secrets;  ///< what Sources name
 };
 
-/// Adds the options above, without `state_dir` and `instance`, which only separate services have.
+/// Adds the options above, without `secrets`, which services share, and `state_dir` and `instance`, which only
+/// separate services have.
 void AddIngestOptions(Options* options, IngestOptions* ingest);
 /// Problems that concern several values.
 std::vector<FieldViolation> ValidateIngestOptions(const IngestOptions& ingest);

@@ -98,9 +98,11 @@ absl::Status Ingest::Start() {
                                                                 bookkeeping_.get(), dead_letters_.get(), &budget_,
                                                                 notes_, dependencies_.data_dir});
   service_->set_import_handler(imports_.get());
-  sources_ =
-      std::make_unique<SourceSet>(SourceDependencies{.log = &log, .pipeline = pipeline_.get(), .budget = &budget_},
-                                  dependencies_.catalog, formats_.get());
+  SourceDependencies sources{.log = &log, .pipeline = pipeline_.get(), .budget = &budget_};
+  sources.open_reader = [secrets = options_.secrets](const std::string& name, const catalog::v1::KafkaSource& spec) {
+    return OpenKafkaReader(name, spec, secrets);
+  };
+  sources_ = std::make_unique<SourceSet>(sources, dependencies_.catalog, formats_.get());
   service_->set_sources([this] { return sources_->Statuses(); });
   AddMetrics();
   return absl::OkStatus();

@@ -1,11 +1,7 @@
 #include "services/ingest/source_reader.h"
 
-#include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/log/log.h"
@@ -36,42 +32,11 @@ class KafkaReader : public SourceReader {
   const std::unique_ptr<kafka::RawConsumer> consumer_;
 };
 
-absl::Status Unresolved(const std::string& name, absl::string_view what) {
-  return MakeError(absl::StatusCode::kInvalidArgument, "SETTING_UNRESOLVED",
-                   absl::StrCat("spec.kafka.properties.", name, ": ", what));
-}
-
 }  // namespace
 
-absl::StatusOr<std::string> ResolveSetting(const std::string& name, const std::string& value) {
-  std::string out;
-  size_t at = 0;
-  while (true) {
-    const size_t open = value.find("${", at);
-    if (open == std::string::npos) return out + value.substr(at);
-    const size_t close = value.find('}', open);
-    if (close == std::string::npos) return Unresolved(name, "`${` has no closing `}`");
-    out += value.substr(at, open - at);
-    const std::string inside = value.substr(open + 2, close - open - 2);
-    at = close + 1;
-    if (absl::StartsWith(inside, "env:")) {
-      const char* variable = std::getenv(inside.substr(4).c_str());
-      if (variable == nullptr) return Unresolved(name, absl::StrCat("the variable ", inside.substr(4), " is not set"));
-      out += variable;
-    } else if (absl::StartsWith(inside, "file:")) {
-      std::ifstream file(inside.substr(5), std::ios::binary);
-      if (!file) return Unresolved(name, absl::StrCat("the file ", inside.substr(5), " cannot be read"));
-      std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-      if (!text.empty() && text.back() == '\n') text.pop_back();
-      out += text;
-    } else {
-      return Unresolved(name, "only ${file:/path} and ${env:NAME} are known");
-    }
-  }
-}
-
 absl::StatusOr<std::unique_ptr<SourceReader>> OpenKafkaReader(const std::string& name,
-                                                              const catalog::v1::KafkaSource& spec) {
+                                                              const catalog::v1::KafkaSource& spec,
+                                                              const SecretOptions& secrets) {
   kafka::RawConsumerOptions options;
   options.client.brokers = absl::StrJoin(spec.brokers(), ",");
   options.client.client_id = absl::StrCat("naru-source-", name);
@@ -79,7 +44,8 @@ absl::StatusOr<std::unique_ptr<SourceReader>> OpenKafkaReader(const std::string&
   // Short, as stopping waits for a call that is under way; what fails is tried again anyway.
   options.timeout = std::chrono::seconds(3);
   for (const auto& [key, value] : spec.properties()) {
-    NARU_ASSIGN_OR_RETURN(options.client.properties[key], ResolveSetting(key, value));
+    NARU_ASSIGN_OR_RETURN(options.client.properties[key],
+                          ResolveSecrets(secrets, absl::StrCat("spec.kafka.properties.", key), value));
   }
   NARU_ASSIGN_OR_RETURN(auto consumer, kafka::RawConsumer::Open(options));
   return std::make_unique<KafkaReader>(std::move(consumer));

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/kafka/raw_consumer.h"
+#include "common/secret/secret.h"
 
 namespace naru::catalog::v1 {
 class KafkaSource;
@@ -35,12 +36,9 @@ class SourceReader {
 using OpenSourceReader =
     std::function<absl::StatusOr<std::unique_ptr<SourceReader>>(const std::string& name, const catalog::v1::KafkaSource& spec)>;
 
-/// Reads somebody else's Kafka. Errors: INVALID_ARGUMENT names a wrong setting, or a `${file:...}` or `${env:...}` that is
-/// not there.
-absl::StatusOr<std::unique_ptr<SourceReader>> OpenKafkaReader(const std::string& name, const catalog::v1::KafkaSource& spec);
-
-/// Replaces `${file:/path}` (without its last line feed) and `${env:NAME}` in a setting's value. Errors: INVALID_ARGUMENT;
-/// the message never holds the value.
-absl::StatusOr<std::string> ResolveSetting(const std::string& name, const std::string& value);
+/// Reads somebody else's Kafka. Errors: INVALID_ARGUMENT names a wrong setting, or a `${secret:...}`, `${file:...}` or
+/// `${env:...}` that is not there.
+absl::StatusOr<std::unique_ptr<SourceReader>> OpenKafkaReader(const std::string& name, const catalog::v1::KafkaSource& spec,
+                                                              const SecretOptions& secrets);
 
 }  // namespace naru::ingest

@@ -28,7 +28,9 @@ struct SourceDependencies {
   /// On Kafka: the member of kSourceGroup that this replica was elected by; nothing is stored when it no longer has its
   /// place.
   event_log::Consumer* election = nullptr;
-  OpenSourceReader open_reader = OpenKafkaReader;
+  OpenSourceReader open_reader = [](const std::string& name, const catalog::v1::KafkaSource& spec) {
+    return OpenKafkaReader(name, spec, {});
+  };
 };
 
 struct SourceRunOptions {

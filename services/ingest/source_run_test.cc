@@ -207,18 +207,13 @@ TEST_P(SourceRunTest, ABatchWhoseCommitHadNoAnswerIsNotStoredAgain) {
   ExpectEachOnce(0, 1000);
 }
 
-TEST(SourceSettings, AreTakenFromFilesAndTheEnvironment) {
-  testing::TempDir dir;
-  const std::string path = dir.Write("secret", "pass word\n");
-  ::setenv("NARU_TEST_SETTING", "me", 1);
-  EXPECT_EQ(*ResolveSetting("sasl.password", absl::StrCat("${file:", path, "}")), "pass word");
-  EXPECT_EQ(*ResolveSetting("sasl.username", "a-${env:NARU_TEST_SETTING}-b"), "a-me-b");
-  EXPECT_EQ(*ResolveSetting("x", "plain"), "plain");
-  for (const char* bad : {"${env:NARU_NOT_THERE}", "${file:/not/there}", "${vault:x}", "${env:X"}) {
-    const auto resolved = ResolveSetting("sasl.password", bad);
-    EXPECT_TRUE(absl::IsInvalidArgument(resolved.status())) << bad;
-    EXPECT_THAT(std::string(resolved.status().message()), HasSubstr("spec.kafka.properties.sasl.password"));
-  }
+TEST(SourceSettings, AreTakenFromSecretsAndAMissingOneIsNamed) {
+  catalog::v1::KafkaSource spec;
+  spec.add_brokers("127.0.0.1:1");
+  (*spec.mutable_properties())["sasl.password"] = "${secret:not-there}";
+  const auto opened = OpenKafkaReader("a", spec, {});
+  EXPECT_TRUE(absl::IsInvalidArgument(opened.status()));
+  EXPECT_THAT(std::string(opened.status().message()), HasSubstr("spec.kafka.properties.sasl.password"));
 }
 
 /// The set with the catalog of a whole ingest.

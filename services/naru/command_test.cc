@@ -220,6 +220,38 @@ class FakeAggregator : public aggregator::v1::AggregatorService::Service {
   aggregator::v1::QueryWindowsRequest request;
   aggregator::v1::ExplainWindowRequest explain_request;
   aggregator::v1::ReplayLateEventsRequest replay_request;
+
+  grpc::Status ListSinks(grpc::ServerContext*, const aggregator::v1::ListSinksRequest*,
+                         aggregator::v1::ListSinksResponse* response) override {
+    *response->add_sinks() = sink;
+    return grpc::Status::OK;
+  }
+  grpc::Status PauseSink(grpc::ServerContext*, const aggregator::v1::PauseSinkRequest* asked,
+                         aggregator::v1::SinkStatus* status) override {
+    return Change(asked->name(), "paused", status);
+  }
+  grpc::Status ResumeSink(grpc::ServerContext*, const aggregator::v1::ResumeSinkRequest* asked,
+                          aggregator::v1::SinkStatus* status) override {
+    return Change(asked->name(), "resumed", status);
+  }
+  grpc::Status ResyncSink(grpc::ServerContext*, const aggregator::v1::ResyncSinkRequest* asked,
+                          aggregator::v1::SinkStatus* status) override {
+    return Change(asked->name(), "resynced", status);
+  }
+
+  aggregator::v1::SinkStatus sink;
+  std::string changed;
+
+ private:
+  grpc::Status Change(const std::string& name, const std::string& what, aggregator::v1::SinkStatus* status) {
+    if (name != sink.name()) {
+      return ToGrpcStatus(MakeError(absl::StatusCode::kNotFound, "SINK_NOT_FOUND", "there is no sink"),
+                          "aggregator.naru.dev");
+    }
+    changed = what;
+    *status = sink;
+    return grpc::Status::OK;
+  }
 };
 
 // Has one event type, and notes what it is asked to apply.
@@ -351,6 +383,31 @@ TEST_F(CommandTest, WrongUsageEndsWithTwoAndSaysWhatToType) {
   EXPECT_EQ(Naru({"simulate", "--pack", "mars"}), 2);
   EXPECT_EQ(Naru({"simulate", "--rate", "-3"}), 2);
   EXPECT_EQ(out_, "");
+}
+
+TEST_F(CommandTest, SinksAreListedPausedAndFilledAgain) {
+  aggregator_.sink.set_name("hot-redis");
+  aggregator_.sink.set_type("redis");
+  aggregator_.sink.set_target("redis:6379/0 ciao");
+  auto* metric = aggregator_.sink.add_metrics();
+  metric->set_metric("hot-activity");
+  metric->set_state("WAITING");
+  metric->set_message("Redis at redis:6379: cannot connect");
+  metric->set_lag(12);
+  metric->set_lag_seconds(90);
+  EXPECT_EQ(Naru({"sink", "list"}), 0);
+  EXPECT_THAT(out_, HasSubstr("hot-activity"));
+  EXPECT_THAT(out_, HasSubstr("1m30s"));
+  EXPECT_THAT(out_, HasSubstr("cannot connect"));
+  EXPECT_EQ(Naru({"sink", "list", "--output", "json"}), 0);
+  EXPECT_THAT(out_, HasSubstr(R"("state":"WAITING","lag":12,"behind":90,)"));
+  for (const auto& [command, what] : {std::pair("pause", "paused"), {"resume", "resumed"}, {"resync", "resynced"}}) {
+    EXPECT_EQ(Naru({"sink", command, "hot-redis"}), 0) << err_;
+    EXPECT_EQ(aggregator_.changed, what);
+    EXPECT_THAT(err_, HasSubstr("hot-redis"));
+    EXPECT_NE(Naru({"sink", command, "hot"}), 0);
+    EXPECT_EQ(Naru({"sink", command}), 2);
+  }
 }
 
 TEST_F(CommandTest, AServerThatIsNotThereEndsWithFive) {

@@ -90,6 +90,16 @@ std::vector<CommandEntry> WindowCommands() {
        "naru top\nnaru top hot-activity search-words\nnaru top --once", MakeTopCommand},
       {"status", "Show services, health, accounting, lag and storage.", "Ends with 5 when the server is not serving.",
        "naru status\nnaru status --output json | jq .accounting", MakeStatusCommand},
+      {"sink list", "List where the rows of metrics are written to, and how far.", "",
+       "naru sink list\nnaru sink list --output json", MakeSinkListCommand},
+      {"sink pause", "Stop writing a sink until it is resumed, also over restarts.", "", "naru sink pause hot-redis",
+       MakeSinkPauseCommand},
+      {"sink resume", "Go on writing a sink where it was paused.", "", "naru sink resume hot-redis",
+       MakeSinkResumeCommand},
+      {"sink resync", "Write all rows into a sink again.",
+       "For a store that was emptied or changed by others; what should not be there is removed. A store that lost\n"
+       "everything, or fell back to an older state, is noticed and filled by itself.",
+       "naru sink resync hot-redis", MakeSinkResyncCommand},
   };
 }
 

@@ -226,7 +226,7 @@ class GetCommand : public Command {
  public:
   void AddOptions(Options& options) override {
     options.Positional("KIND [NAME]", &words_,
-                       "EventType, InputFormat, Metric, Source; no name: all of that kind; nothing: all.", 0, 2);
+                       "EventType, InputFormat, Metric, Sink, Source; no name: all of that kind; nothing: all.", 0, 2);
     options.Add("yaml", &yaml_, "Print whole resources as YAML that apply takes back (one alone always is).");
   }
 

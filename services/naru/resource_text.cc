@@ -73,6 +73,8 @@ std::string DescriptionOf(const Resource& resource) {
       return resource.retention().description();
     case Resource::kSource:
       return resource.source().description();
+    case Resource::kSink:
+      return resource.sink().description();
     default:
       return "";
   }

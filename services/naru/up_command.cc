@@ -139,6 +139,7 @@ class Platform {
   }
 
   absl::Status StartServices() {
+    config_.ingest.secrets = config_.aggregator.secrets = config_.secrets;
     config_.ingest.state_dir = IngestDirectory(config_.data_dir);
     NARU_ASSIGN_OR_RETURN(ingest_, ingest::Ingest::Open(config_.ingest, {.log = log_.get(),
                                                                          .catalog = catalog_.get(),

@@ -16,6 +16,8 @@ void AddUpOptions(Options* options, UpConfig* config) {
   AddServerOptions(options, &config->server);
   ingest::AddIngestOptions(options, &config->ingest);
   aggregator::AddAggregatorOptions(options, &config->aggregator);
+  options->Section("Secrets");
+  AddSecretOptions(options, &config->secrets);
   options->Section("Event log");
   options->Add("log_memory", &config->log_memory, "What the log in this process may keep in memory.")
       .Range(16 << 20, double{64} * (1 << 30));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/config/config.h"
+#include "common/secret/secret.h"
 #include "common/server/log_options.h"
 #include "common/server/server_options.h"
 #include "services/aggregator/config.h"
@@ -16,6 +17,7 @@ struct UpConfig {
   ServerOptions server{.name = "naru", .listen = "127.0.0.1:7700"};
   ingest::IngestOptions ingest;
   aggregator::AggregatorOptions aggregator;
+  SecretOptions secrets;  ///< of both
   std::string data_dir = ".naru";
   std::vector<std::string> packs;  ///< names or paths
   ByteSize log_memory{64 << 20};   ///< bounds what the embedded log keeps in memory

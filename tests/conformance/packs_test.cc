@@ -30,8 +30,10 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-ResourceSet LoadPack(const std::string& name) {
-  ResourceSet set = catalog::LoadPath(testing::SourcePath("deploy/packs/" + name));
+ResourceSet LoadPacks(const std::vector<std::string>& names) {
+  std::vector<std::string> paths;
+  for (const std::string& name : names) paths.push_back(testing::SourcePath("deploy/packs/" + name));
+  ResourceSet set = catalog::LoadPaths(paths);
   catalog::TestRunners runners;
   catalog::RegisterResourceChecks(&runners);
   aggregator::RegisterMetricTests(&runners);
@@ -40,6 +42,7 @@ ResourceSet LoadPack(const std::string& name) {
   for (const FileProblem& problem : set.problems) ADD_FAILURE() << problem.ToString();
   return set;
 }
+ResourceSet LoadPack(const std::string& name) { return LoadPacks({name}); }
 
 std::map<std::string, const Resource*> OfKind(const ResourceSet& set, const std::string& kind) {
   std::map<std::string, const Resource*> resources;
@@ -95,6 +98,12 @@ TEST(CiaoLabella, HoldsItsNineMessageKindsItsFormatAndItsMetrics) {
   EXPECT_EQ(OfKind(set, "Metric")["hot-activity"]->metric().measures_size(), 13);
   for (const auto& [name, metric] : OfKind(set, "Metric"))
     EXPECT_EQ(metric->metric().time_zone(), "Asia/Seoul") << name;
+}
+
+TEST(CiaoLabella, NeedsNoServerUnlessItsSinksAreWanted) {
+  EXPECT_THAT(NamesOf(OfKind(LoadPack("ciao_labella"), "Sink")), IsEmpty());
+  const ResourceSet set = LoadPacks({"ciao_labella", "ciao_labella_sinks"});
+  EXPECT_THAT(NamesOf(OfKind(set, "Sink")), ElementsAre("ciao-hot", "ciao-warm"));
 }
 
 TEST(CiaoLabella, NeverShowsWhoSomebodyIs) {
