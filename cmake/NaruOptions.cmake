@@ -14,6 +14,8 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2")       # assertions stay on: a broken invariant must stop, not corrupt
 set(NARU_COLD_FLAGS $<$<CONFIG:Release>:-O1>)  # for what no event passes through
+# Tests under a sanitizer are compiled as they are, in half the time; what they test is optimised a little.
+set(NARU_TEST_FLAGS $<IF:$<CONFIG:Release>,-O1,-O0>)
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1")     # line tables are enough for sanitizer reports and build twice as fast
 
 find_program(NARU_CCACHE ccache)

@@ -17,6 +17,7 @@ if(NARU_PRECOMPILED_HEADERS)
   target_link_libraries(naru_pch_grpc PRIVATE gRPC::grpc++ protobuf::libprotobuf)
   target_link_libraries(naru_pch_test PRIVATE absl::btree absl::flat_hash_map absl::statusor absl::strings absl::time
     GTest::gmock)
+  target_compile_options(naru_pch_test PRIVATE $<$<CONFIG:Debug>:${NARU_TEST_FLAGS}>)  # used only where both have the same
 endif()
 
 # Lets `target` use the precompiled headers of that kind: core, grpc, test.
