@@ -221,9 +221,11 @@ TEST_F(IngestServiceTest, SlowsStreamsAndRefusesCallsWhenTooMuchIsInFlight) {
   ASSERT_TRUE(testing::WaitUntil([&] { return ingest_.log->held() >= 10; }));
   EXPECT_LE(ingest_.log->held(), 10);
   EXPECT_LE(ingest_.ingest->budget().taken(), 1 << 20);
-  // A call of its own is refused, and told when to come again.
+  // A call of its own is refused, and told when to come again: as large as there is no room for, whether or not the
+  // stream's next batch waits already.
   v1::PublishEventsRequest request;
   *request.add_events() = Event("call");
+  (*request.mutable_events(0)->mutable_data()->mutable_fields())["x"].set_string_value(std::string(100'000, 'x'));
   v1::PublishEventsResponse response;
   const absl::Status refused = Publish(request, &response);
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
