@@ -48,7 +48,9 @@ class ServingViewTest : public ::testing::Test {
     }
     std::vector<event_log::Record> records;
     for (size_t i = 0; i < wanted.size(); ++i) {
-      records.push_back({keys[i], wanted[i].second.value_or(""), 1, !wanted[i].second.has_value()});
+      const std::optional<std::string>& value = wanted[i].second;
+      records.push_back(
+          {keys[i], value.has_value() ? absl::string_view(*value) : absl::string_view(), 1, !value.has_value()});
     }
     event_log::AppendBatch batch;
     batch.topic = event_log::kAggregatesTopic;

@@ -128,7 +128,7 @@ TEST_F(SinkKafkaTest, ASinkIsPausedThroughAnyAggregator) {
   }
   const std::map<std::string, std::string> nobody = {{"to-redis", ""}, {"to-topic", ""}};
   EXPECT_TRUE(naru::testing::WaitUntil([&] { return Writers(*a) == nobody && Writers(*b) == nobody; },
-                                      std::chrono::seconds(60)));
+                                       std::chrono::seconds(60)));
   for (const char* sink : {"to-redis", "to-topic"}) {
     grpc::ClientContext context;
     v1::ResumeSinkRequest request;
