@@ -1,6 +1,7 @@
 #include "common/catalog/problem_list.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -82,6 +83,18 @@ cel::Program ProblemList::CheckExpression(const std::string& field, absl::string
   if (program.ok()) return *std::move(program);
   Add(field, std::string(program.status().message()));
   return {};
+}
+
+std::optional<std::vector<std::string>> ProblemList::CheckFilter(const std::string& field, absl::string_view source,
+                                                                 cel::Environment* environment,
+                                                                 const cel::CompileOptions& options) {
+  const cel::Program filter = CheckExpression(field, source, environment, options);
+  if (!filter.valid() || !filter.event_types().has_value()) return options.types;
+  if (!options.types.has_value()) return filter.event_types();
+  std::vector<std::string> both;
+  std::set_intersection(options.types->begin(), options.types->end(), filter.event_types()->begin(),
+                        filter.event_types()->end(), std::back_inserter(both));
+  return both;
 }
 
 }  // namespace naru::catalog

@@ -43,6 +43,11 @@ class ProblemList {
                                cel::Environment* environment) {
     return CheckExpression(field, source, environment, cel::CompileOptions{.filter = filter});
   }
+  /// Compiles the filter of events of `options.types`; returns those of the types that it lets through, absent: any
+  /// type.
+  std::optional<std::vector<std::string>> CheckFilter(const std::string& field, absl::string_view source,
+                                                      cel::Environment* environment,
+                                                      const cel::CompileOptions& options);
 
  private:
   std::vector<FieldViolation> violations_;

@@ -1,5 +1,3 @@
-#include <algorithm>
-#include <iterator>
 #include <optional>
 #include <set>
 #include <string>
@@ -48,14 +46,8 @@ class Expressions {
 
   // Returns the event types that the filter leaves of `types`.
   EventTypes CheckFilter(const std::string& field, const std::string& source, const EventTypes& types) {
-    const cel::Program filter = problems_.CheckExpression(field, source, &environment_,
-                                                          {.filter = true, .data_types = &fields_, .types = types});
-    if (!filter.valid() || !filter.event_types().has_value()) return types;
-    if (!types.has_value()) return filter.event_types();
-    EventTypes both(std::in_place);
-    std::set_intersection(types->begin(), types->end(), filter.event_types()->begin(), filter.event_types()->end(),
-                          std::back_inserter(*both));
-    return both;
+    return problems_.CheckFilter(field, source, &environment_,
+                                 {.filter = true, .data_types = &fields_, .types = types});
   }
 
   // The same of a filter that has to be there.

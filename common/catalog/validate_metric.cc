@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -128,14 +127,8 @@ void MetricChecker::CheckName(const std::string& field, const std::string& name)
 }
 
 EventTypes MetricChecker::CheckFilter(const std::string& field, const std::string& source, const EventTypes& types) {
-  const cel::Program filter = problems_.CheckExpression(field, source, &environment_,
-                                                        {.filter = true, .data_types = value_fields_, .types = types});
-  if (!filter.valid() || !filter.event_types().has_value()) return types;
-  if (!types.has_value()) return filter.event_types();
-  EventTypes both(std::in_place);
-  std::set_intersection(types->begin(), types->end(), filter.event_types()->begin(), filter.event_types()->end(),
-                        std::back_inserter(*both));
-  return both;
+  return problems_.CheckFilter(field, source, &environment_,
+                               {.filter = true, .data_types = value_fields_, .types = types});
 }
 
 cel::Program MetricChecker::CheckValue(const std::string& field, const std::string& source, const EventTypes& types) {

@@ -10,13 +10,10 @@
 #include "absl/strings/str_split.h"
 #include "common/status/status.h"
 #include "naru/aggregator/v1/aggregator.pb.h"
+#include "services/aggregator/query_common.h"
 #include "services/aggregator/row_proto.h"
 #include "services/aggregator/user_query.h"
-#include "services/aggregator/user_query_common.h"
 #include "services/aggregator/user_state.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 namespace naru::aggregator {
 namespace {
@@ -132,13 +129,7 @@ absl::Status FunnelQuery::State::TakeFilter(const std::string& source) {
 
 // version.fingerprint.interval.group, the group in base64: the last row of the page before.
 absl::Status FunnelQuery::State::TakeToken(const v1::QueryFunnelRequest& request) {
-  v1::QueryFunnelRequest identity = request;
-  identity.clear_page_token();
-  identity.clear_page_size();
-  identity.clear_after();
-  identity.clear_fast();
-  const std::string bytes = identity.SerializeAsString();
-  fingerprint = XXH3_64bits(bytes.data(), bytes.size());
+  fingerprint = FingerprintOf(request);
   if (request.page_token().empty()) return absl::OkStatus();
   const std::vector<std::string> fields = absl::StrSplit(request.page_token(), '.');
   int version;
@@ -147,11 +138,8 @@ absl::Status FunnelQuery::State::TakeToken(const v1::QueryFunnelRequest& request
   const bool readable = fields.size() == 4 && absl::SimpleAtoi(fields[0], &version) &&
                         absl::SimpleAtoi(fields[1], &print) && absl::SimpleAtoi(fields[2], &key.first) &&
                         absl::WebSafeBase64Unescape(fields[3], &key.second);
-  if (!readable) return InvalidQuery("page_token", "is not a token of this service");
-  if (print != fingerprint) return InvalidQuery("page_token", "belongs to another query; start again without it");
-  if (version != plan->version) {
-    return InvalidQuery("page_token", "the funnel has changed; start again without it");
-  }
+  if (!readable) return NoPageToken();
+  NARU_RETURN_IF_ERROR(CheckPageToken(version, print, *plan, fingerprint, "the funnel"));
   after = std::move(key);
   return absl::OkStatus();
 }
@@ -160,7 +148,7 @@ absl::StatusOr<FunnelQuery> FunnelQuery::Compile(const v1::QueryFunnelRequest& r
                                                  std::shared_ptr<const MetricPlan> plan) {
   auto state = std::make_unique<State>(std::move(plan));
   NARU_RETURN_IF_ERROR(TakeTimes(request, &state->from_us, &state->to_us));
-  NARU_RETURN_IF_ERROR(TakePageSize(request.page_size(), &state->page_size));
+  NARU_RETURN_IF_ERROR(TakePageSize(request.page_size(), kMaxUserPageSize, &state->page_size));
   NARU_RETURN_IF_ERROR(state->TakeGroups(request));
   NARU_RETURN_IF_ERROR(state->TakeFilter(request.filter()));
   NARU_RETURN_IF_ERROR(state->TakeToken(request));

@@ -29,8 +29,6 @@ constexpr int kMaxIdlePolls = 20;  // of half a second, before the end is reache
 constexpr size_t kMaxBatchEvents = 500;
 constexpr size_t kMaxBatchBytes = size_t{1} << 20;
 
-int64_t ToMicros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1000; }
-
 absl::Status Invalid(absl::string_view field, absl::string_view description) {
   ErrorDetails details;
   details.reason = "LATE_INVALID";
@@ -243,7 +241,7 @@ absl::Status LateEvents::Replay(const v1::ReplayLateEventsRequest& request, v1::
         batch.partition = info.partition;
         batch.offsets.push_back(place.second);
         batch.values.push_back(EncodeLateReplay(
-            {std::string(record.value), record.timestamp_us, ToMicros(event.lateness().timeline_time())}));
+            {std::string(record.value), record.timestamp_us, TimeFromProto(event.lateness().timeline_time())}));
         batch.bytes += batch.values.back().size();
         if (batch.values.size() >= kMaxBatchEvents || batch.bytes >= kMaxBatchBytes)
           NARU_RETURN_IF_ERROR(Commit(*producer, request.metric(), &batch, response));

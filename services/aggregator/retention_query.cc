@@ -3,9 +3,9 @@
 #include "absl/strings/str_split.h"
 #include "common/status/status.h"
 #include "naru/aggregator/v1/aggregator.pb.h"
+#include "services/aggregator/query_common.h"
 #include "services/aggregator/row_proto.h"
 #include "services/aggregator/user_query.h"
-#include "services/aggregator/user_query_common.h"
 
 namespace naru::aggregator {
 namespace {
@@ -26,14 +26,14 @@ absl::StatusOr<RetentionQuery> RetentionQuery::Compile(const v1::QueryRetentionR
   NARU_RETURN_IF_ERROR(TakeTimes(request, &from_us, &to_us));
   const CohortCalendar& calendar = *plan->users->calendar;
   RetentionQuery query(plan, CohortCounter(UnitFrom(from_us, calendar), UnitFrom(to_us, calendar), plan->users->count));
-  NARU_RETURN_IF_ERROR(TakePageSize(request.page_size(), &query.page_size_));
+  NARU_RETURN_IF_ERROR(TakePageSize(request.page_size(), kMaxUserPageSize, &query.page_size_));
   if (request.page_token().empty()) return query;
   // version.unit: the last row of the page before.
   const std::vector<std::string> fields = absl::StrSplit(request.page_token(), '.');
   int version;
   int64_t unit;
   if (fields.size() != 2 || !absl::SimpleAtoi(fields[0], &version) || !absl::SimpleAtoi(fields[1], &unit)) {
-    return InvalidQuery("page_token", "is not a token of this service");
+    return NoPageToken();
   }
   if (version != plan->version) return InvalidQuery("page_token", "the retention has changed; start again without it");
   query.after_unit_ = unit;

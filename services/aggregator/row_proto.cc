@@ -78,6 +78,10 @@ void TimeToProto(int64_t time_us, google::protobuf::Timestamp* proto) {
   proto->set_nanos(static_cast<int32_t>(rest * 1000));
 }
 
+int64_t TimeFromProto(const google::protobuf::Timestamp& proto) {
+  return proto.seconds() * 1'000'000 + proto.nanos() / 1000;
+}
+
 void MeasureToProto(const MeasureResult& result, const MeasureShape& shape, v1::MeasureValue* proto) {
   proto->set_relative_error(result.relative_error);
   switch (result.kind) {

@@ -24,6 +24,8 @@ void RowToProto(const WindowQuery& query, const ResultRow& row, v1::WindowRow* p
 /// Fills the value of one measure of this shape.
 void MeasureToProto(const MeasureResult& result, const MeasureShape& shape, v1::MeasureValue* proto);
 void TimeToProto(int64_t time_us, google::protobuf::Timestamp* proto);
+/// Microseconds since 1970 UTC.
+int64_t TimeFromProto(const google::protobuf::Timestamp& proto);
 
 /// The same for rows whose columns have these names.
 void RowToProto(const std::vector<std::string>& dimensions, const std::vector<std::string>& measures,

@@ -7,38 +7,19 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/status/status.h"
 #include "naru/aggregator/v1/aggregator.pb.h"
+#include "services/aggregator/query_common.h"
 #include "services/aggregator/session_rows.h"
 #include "services/aggregator/window_query.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 namespace naru::aggregator {
 namespace {
 
-absl::Status Invalid(absl::string_view field, absl::string_view description) {
-  ErrorDetails details;
-  details.reason = "QUERY_INVALID";
-  details.violations.push_back({std::string(field), std::string(description)});
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", description), details);
-}
-
 absl::Status Damaged() {
   return MakeError(absl::StatusCode::kDataLoss, "STATE_DAMAGED", "a stored session cannot be read");
-}
-
-int64_t ToMicros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1000; }
-
-void SetTime(int64_t time_us, google::protobuf::Timestamp* proto) {
-  const int64_t seconds = time_us / 1'000'000 - (time_us % 1'000'000 < 0 ? 1 : 0);
-  proto->set_seconds(seconds);
-  proto->set_nanos(static_cast<int32_t>((time_us - seconds * 1'000'000) * 1000));
 }
 
 // What orders sessions. Those of one entity differ in their start.
@@ -106,8 +87,8 @@ class Page {
   void Fill(absl::string_view entity, const Session& session, bool counted, v1::Session* proto) {
     const SessionPlan& sessions = *plan_.session;
     proto->set_entity(std::string(entity));
-    SetTime(session.start_us, proto->mutable_start_time());
-    SetTime(session.end_us, proto->mutable_end_time());
+    TimeToProto(session.start_us, proto->mutable_start_time());
+    TimeToProto(session.end_us, proto->mutable_end_time());
     proto->set_event_count(session.events);
     proto->set_duration_ms((session.end_us - session.start_us) / 1000);
     proto->set_bounce(session.events == 1);
@@ -204,25 +185,18 @@ absl::Status ReadAll(ServingView& view, const MetricPlan& plan, int64_t from_us,
 
 // version.fingerprint.position, as those of windows; the position is the start and the entity.
 std::string SessionQuery::State::TokenAfter(const Place& place) const {
-  return absl::StrCat(plan->version, ".", fingerprint, ".",
-                      absl::WebSafeBase64Escape(absl::StrCat(place.start_us, " ", place.entity)));
+  return MakePageToken(plan->version, fingerprint, absl::StrCat(place.start_us, " ", place.entity));
 }
 
 absl::Status SessionQuery::State::TakeToken(const std::string& token) {
   if (token.empty()) return absl::OkStatus();
-  const std::vector<std::string> fields = absl::StrSplit(token, '.');
-  int version;
-  uint64_t print;
-  std::string position;
+  PageToken read;
   Place place;
-  const bool readable = fields.size() == 3 && absl::SimpleAtoi(fields[0], &version) &&
-                        absl::SimpleAtoi(fields[1], &print) && absl::WebSafeBase64Unescape(fields[2], &position);
-  const size_t space = readable ? position.find(' ') : std::string::npos;
-  if (space == std::string::npos || !absl::SimpleAtoi(position.substr(0, space), &place.start_us)) {
-    return Invalid("page_token", "is not a token of this service");
-  }
-  if (print != fingerprint) return Invalid("page_token", "belongs to another query; start again without it");
-  if (version != plan->version) return Invalid("page_token", "the metric has changed; start again without it");
+  if (!ReadPageToken(token, &read)) return NoPageToken();
+  const std::string& position = read.position;
+  const size_t space = position.find(' ');
+  if (space == std::string::npos || !absl::SimpleAtoi(position.substr(0, space), &place.start_us)) return NoPageToken();
+  NARU_RETURN_IF_ERROR(CheckPageToken(read.version, read.fingerprint, *plan, fingerprint, "the metric"));
   place.entity = position.substr(space + 1);
   after = std::move(place);
   return absl::OkStatus();
@@ -236,25 +210,15 @@ SessionQuery::~SessionQuery() = default;
 absl::StatusOr<SessionQuery> SessionQuery::Compile(const v1::QuerySessionsRequest& request,
                                                    std::shared_ptr<const MetricPlan> plan) {
   if (plan->session == nullptr) {
-    return Invalid("metric", absl::StrCat("`", plan->name, "` has no session windows; ask for its windows instead"));
+    return InvalidQuery("metric",
+                        absl::StrCat("`", plan->name, "` has no session windows; ask for its windows instead"));
   }
   auto state = std::make_unique<State>();
   state->plan = std::move(plan);
-  if (request.has_from_time()) state->from_us = ToMicros(request.from_time());
-  if (request.has_to_time()) state->to_us = ToMicros(request.to_time());
-  if (state->from_us > state->to_us) return Invalid("to_time", "must not be before from_time");
-  if (request.page_size() < 0 || request.page_size() > kMaxPageSize) {
-    return Invalid("page_size", absl::StrCat(request.page_size(), " must be between 0 and ", kMaxPageSize));
-  }
-  if (request.page_size() > 0) state->page_size = static_cast<size_t>(request.page_size());
+  NARU_RETURN_IF_ERROR(TakeTimes(request, &state->from_us, &state->to_us));
+  NARU_RETURN_IF_ERROR(TakePageSize(request.page_size(), kMaxPageSize, &state->page_size));
   state->entity = request.entity();
-  v1::QuerySessionsRequest identity = request;
-  identity.clear_page_token();
-  identity.clear_page_size();
-  identity.clear_after();
-  identity.clear_fast();
-  const std::string bytes = identity.SerializeAsString();
-  state->fingerprint = XXH3_64bits(bytes.data(), bytes.size());
+  state->fingerprint = FingerprintOf(request);
   NARU_RETURN_IF_ERROR(state->TakeToken(request.page_token()));
   return SessionQuery(std::move(state));
 }

@@ -15,6 +15,7 @@
 #include "common/status/status.h"
 #include "common/testing/postgres_server.h"
 #include "common/testing/redis_server.h"
+#include "services/aggregator/row_proto.h"
 #include "services/aggregator/sink_postgres.h"
 #include "services/aggregator/sink_redis.h"
 #include "services/aggregator/sink_text.h"
@@ -44,8 +45,6 @@ std::string ValueText(const google::protobuf::Value& value) {
       return "null";
   }
 }
-
-int64_t Micros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1000; }
 
 // Most frequent values, whatever their order: two of one count may be told in either.
 std::string Sorted(std::vector<std::string> entries) {
@@ -318,7 +317,7 @@ class TopicStore : public SinkStore {
 
 }  // namespace
 
-std::string WindowStart(const v1::WindowRow& row) { return FormatRfc3339(Micros(row.window_start_time())); }
+std::string WindowStart(const v1::WindowRow& row) { return FormatRfc3339(TimeFromProto(row.window_start_time())); }
 
 std::string ShownKey(const std::string& window_start, const std::vector<std::string>& dimensions, const ShownRow& row) {
   std::string key = absl::StrCat(window_start, "/", row.at("window_end"));
@@ -332,7 +331,7 @@ std::string ShownKey(const std::string& window_start, const std::vector<std::str
 
 ShownRow ShowProto(const v1::WindowRow& row, int32_t metric_version) {
   ShownRow shown;
-  shown["window_end"] = FormatRfc3339(Micros(row.window_end_time()));
+  shown["window_end"] = FormatRfc3339(TimeFromProto(row.window_end_time()));
   for (const auto& [name, value] : row.group()) {
     if (value.kind_case() != google::protobuf::Value::kNullValue) shown[name] = ValueText(value);
   }

@@ -6,8 +6,8 @@
 
 #include "common/status/status.h"
 #include "naru/aggregator/v1/aggregator.pb.h"
+#include "services/aggregator/query_common.h"
 #include "services/aggregator/row_proto.h"
-#include "services/aggregator/user_query_common.h"
 
 namespace naru::aggregator {
 namespace {

@@ -16,8 +16,6 @@
 namespace naru::aggregator {
 namespace {
 
-int64_t ToMicros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1000; }
-
 const char* NameOf(TimelineStanding standing) {
   switch (standing) {
     case TimelineStanding::kOpen:
@@ -38,7 +36,7 @@ v1::QueryWindowsRequest QueryOf(const v1::ExplainWindowRequest& request) {
   query.set_filter(request.filter());
   if (request.has_window_start_time()) {
     *query.mutable_from_time() = request.window_start_time();
-    TimeToProto(ToMicros(request.window_start_time()) + 1, query.mutable_to_time());
+    TimeToProto(TimeFromProto(request.window_start_time()) + 1, query.mutable_to_time());
   }
   return query;
 }
@@ -48,13 +46,14 @@ absl::StatusOr<ResultRow> FindRow(const v1::ExplainWindowRequest& request, Windo
                                   int64_t frontier_us) {
   std::vector<TimeSpan> windows = query->Windows(source, frontier_us);
   for (auto window = windows.rbegin(); window != windows.rend(); ++window) {
-    if (request.has_window_end_time() && window->end_us != ToMicros(request.window_end_time())) continue;
+    if (request.has_window_end_time() && window->end_us != TimeFromProto(request.window_end_time())) continue;
     NARU_ASSIGN_OR_RETURN(std::vector<ResultRow> rows, query->WindowRows(source, *window, frontier_us, {}));
     if (!rows.empty()) return std::move(rows[0]);
   }
-  const std::string which = request.has_window_start_time()
-                                ? absl::StrCat(" that starts at ", FormatRfc3339(ToMicros(request.window_start_time())))
-                                : "";
+  const std::string which =
+      request.has_window_start_time()
+          ? absl::StrCat(" that starts at ", FormatRfc3339(TimeFromProto(request.window_start_time())))
+          : "";
   return MakeError(absl::StatusCode::kNotFound, "WINDOW_NOT_FOUND",
                    absl::StrCat("metric ", request.metric(), " has no window", which, " with such groups"));
 }

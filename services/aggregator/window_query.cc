@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -16,21 +15,10 @@
 #include "common/config/config.h"
 #include "common/status/status.h"
 #include "naru/aggregator/v1/aggregator.pb.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "services/aggregator/query_common.h"
 
 namespace naru::aggregator {
 namespace {
-
-absl::Status Invalid(absl::string_view field, absl::string_view description) {
-  ErrorDetails details;
-  details.reason = "QUERY_INVALID";
-  details.violations.push_back({std::string(field), std::string(description)});
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", description), details);
-}
-
-int64_t ToMicros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1000; }
 
 // `, did you mean ...` or what there is.
 std::string Suggestion(const std::string& name, const std::vector<std::string>& known) {
@@ -159,14 +147,14 @@ struct WindowQuery::State {
 
 absl::Status WindowQuery::State::TakeColumns(const v1::QueryWindowsRequest& request) {
   if (request.group_by_none() && request.group_by_size() > 0)
-    return Invalid("group_by", "must be empty with group_by_none");
+    return InvalidQuery("group_by", "must be empty with group_by_none");
   std::set<std::string> seen;
   for (const std::string& name : request.group_by()) {
     const int index = plan->FindDimension(name);
     if (index < 0)
-      return Invalid("group_by",
-                     absl::StrCat("`", name, "` is not a dimension", Suggestion(name, DimensionNames(*plan))));
-    if (!seen.insert(name).second) return Invalid("group_by", absl::StrCat("`", name, "` is there twice"));
+      return InvalidQuery("group_by",
+                          absl::StrCat("`", name, "` is not a dimension", Suggestion(name, DimensionNames(*plan))));
+    if (!seen.insert(name).second) return InvalidQuery("group_by", absl::StrCat("`", name, "` is there twice"));
     dimensions.push_back(index);
   }
   if (dimensions.empty() && !request.group_by_none()) {
@@ -177,7 +165,8 @@ absl::Status WindowQuery::State::TakeColumns(const v1::QueryWindowsRequest& requ
   for (const std::string& name : request.measures()) {
     const int index = plan->FindMeasure(name);
     if (index < 0)
-      return Invalid("measures", absl::StrCat("`", name, "` is not a measure", Suggestion(name, MeasureNames(*plan))));
+      return InvalidQuery("measures",
+                          absl::StrCat("`", name, "` is not a measure", Suggestion(name, MeasureNames(*plan))));
     if (seen.insert(name).second) measures.push_back(index);
   }
   if (measures.empty()) {
@@ -190,7 +179,7 @@ absl::Status WindowQuery::State::TakeOrder(const std::string& order) {
   const std::vector<std::string> words = absl::StrSplit(order, ' ', absl::SkipWhitespace());
   if (words.empty()) return absl::OkStatus();
   if (words.size() > 2 || (words.size() == 2 && words[1] != "desc" && words[1] != "asc")) {
-    return Invalid("order_by", absl::StrCat("`", order, "` must be a name, optionally followed by asc or desc"));
+    return InvalidQuery("order_by", absl::StrCat("`", order, "` must be a name, optionally followed by asc or desc"));
   }
   descending = words.size() == 2 && words[1] == "desc";
   const std::string& name = words[0];
@@ -202,11 +191,11 @@ absl::Status WindowQuery::State::TakeOrder(const std::string& order) {
     order_index = i;
     return absl::OkStatus();
   }
-  if (dimension >= 0) return Invalid("order_by", absl::StrCat("`", name, "` is not in group_by"));
+  if (dimension >= 0) return InvalidQuery("order_by", absl::StrCat("`", name, "` is not in group_by"));
   const int measure = plan->FindMeasure(name);
   if (measure >= 0) {
     auto found = std::find(measures.begin(), measures.end(), measure);
-    if (found == measures.end()) return Invalid("order_by", absl::StrCat("`", name, "` is not in measures"));
+    if (found == measures.end()) return InvalidQuery("order_by", absl::StrCat("`", name, "` is not in measures"));
     order_by = OrderBy::kMeasure;
     order_index = static_cast<size_t>(found - measures.begin());
     return absl::OkStatus();
@@ -214,30 +203,23 @@ absl::Status WindowQuery::State::TakeOrder(const std::string& order) {
   std::vector<std::string> known = DimensionNames(*plan);
   for (const std::string& word : MeasureNames(*plan)) known.push_back(word);
   known.push_back("window_start");
-  return Invalid("order_by", absl::StrCat("`", name, "` is not a measure or dimension", Suggestion(name, known)));
+  return InvalidQuery("order_by", absl::StrCat("`", name, "` is not a measure or dimension", Suggestion(name, known)));
 }
 
-// version.fingerprint.position, the position in base64: for windows `start:end key`, the key being the group's, else a
-// row number.
+// The position is, for windows, `start:end key`, the key being the group's, else a row number.
 std::string WindowQuery::State::MakeToken(absl::string_view position) const {
-  return absl::StrCat(plan->version, ".", fingerprint, ".", absl::WebSafeBase64Escape(position));
+  return MakePageToken(plan->version, fingerprint, position);
 }
 
 absl::Status WindowQuery::State::TakeToken(const std::string& token) {
   if (token.empty()) return absl::OkStatus();
-  const std::vector<std::string> fields = absl::StrSplit(token, '.');
-  int version;
-  uint64_t print;
-  std::string position;
-  const bool readable = fields.size() == 3 && absl::SimpleAtoi(fields[0], &version) &&
-                        absl::SimpleAtoi(fields[1], &print) && absl::WebSafeBase64Unescape(fields[2], &position);
-  if (!readable) return Invalid("page_token", "is not a token of this service");
-  if (print != fingerprint) return Invalid("page_token", "belongs to another query; start again without it");
-  if (version != plan->version) return Invalid("page_token", "the metric has changed; start again without it");
+  PageToken read;
+  if (!ReadPageToken(token, &read)) return NoPageToken();
+  NARU_RETURN_IF_ERROR(CheckPageToken(read.version, read.fingerprint, *plan, fingerprint, "the metric"));
+  const std::string& position = read.position;
   if (order_by != OrderBy::kWindow) {
     uint64_t number;
-    if (!absl::SimpleAtoi(position, &number) || number > kMaxOrderedRows)
-      return Invalid("page_token", "is not a token of this service");
+    if (!absl::SimpleAtoi(position, &number) || number > kMaxOrderedRows) return NoPageToken();
     skip = number;
     return absl::OkStatus();
   }
@@ -245,7 +227,7 @@ absl::Status WindowQuery::State::TakeToken(const std::string& token) {
   const std::vector<std::string> window = absl::StrSplit(position.substr(0, space), ':');
   if (space == std::string::npos || window.size() != 2 || !absl::SimpleAtoi(window[0], &after_window.start_us) ||
       !absl::SimpleAtoi(window[1], &after_window.end_us)) {
-    return Invalid("page_token", "is not a token of this service");
+    return NoPageToken();
   }
   has_after = true;
   after_key = position.substr(space + 1);
@@ -258,7 +240,7 @@ absl::Status WindowQuery::State::TakeFilter(const std::string& source) {
   cel::CompileOptions options;
   options.filter = true;
   absl::StatusOr<cel::Program> program = environment->Compile(source, options);
-  if (!program.ok()) return Invalid("filter", program.status().message());
+  if (!program.ok()) return InvalidQuery("filter", program.status().message());
   filter = *std::move(program);
   activation = std::make_unique<cel::Activation>(environment.get());
   return absl::OkStatus();
@@ -268,13 +250,8 @@ absl::StatusOr<WindowQuery> WindowQuery::Compile(const v1::QueryWindowsRequest& 
                                                  std::shared_ptr<const MetricPlan> plan) {
   auto state = std::make_unique<State>();
   state->plan = std::move(plan);
-  if (request.has_from_time()) state->from_us = ToMicros(request.from_time());
-  if (request.has_to_time()) state->to_us = ToMicros(request.to_time());
-  if (state->from_us > state->to_us) return Invalid("to_time", "must not be before from_time");
-  if (request.page_size() < 0 || request.page_size() > kMaxPageSize) {
-    return Invalid("page_size", absl::StrCat(request.page_size(), " must be between 0 and ", kMaxPageSize));
-  }
-  if (request.page_size() > 0) state->page_size = static_cast<size_t>(request.page_size());
+  NARU_RETURN_IF_ERROR(TakeTimes(request, &state->from_us, &state->to_us));
+  NARU_RETURN_IF_ERROR(TakePageSize(request.page_size(), kMaxPageSize, &state->page_size));
   state->latest_window = request.latest_window();
   state->final_only = request.final_only();
   if (!request.window_size().empty()) {
@@ -284,13 +261,7 @@ absl::StatusOr<WindowQuery> WindowQuery::Compile(const v1::QueryWindowsRequest& 
   NARU_RETURN_IF_ERROR(state->TakeOrder(request.order_by()));
   NARU_RETURN_IF_ERROR(state->TakeFilter(request.filter()));
   NARU_RETURN_IF_ERROR(state->TakeRowFilter(request.row_filter()));
-  v1::QueryWindowsRequest identity = request;
-  identity.clear_page_token();
-  identity.clear_page_size();
-  identity.clear_after();
-  identity.clear_fast();
-  const std::string bytes = identity.SerializeAsString();
-  state->fingerprint = XXH3_64bits(bytes.data(), bytes.size());
+  state->fingerprint = FingerprintOf(request);
   NARU_RETURN_IF_ERROR(state->TakeToken(request.page_token()));
   return WindowQuery(std::move(state));
 }
@@ -318,7 +289,7 @@ absl::Status WindowQuery::State::TakeRowFilter(const std::string& source) {
   cel::CompileOptions options;
   options.filter = true;
   absl::StatusOr<cel::Program> program = row_environment->Compile(source, options);
-  if (!program.ok()) return Invalid("row_filter", program.status().message());
+  if (!program.ok()) return InvalidQuery("row_filter", program.status().message());
   row_filter = *std::move(program);
   row_activation = std::make_unique<cel::Activation>(row_environment.get());
   return absl::OkStatus();
@@ -646,7 +617,7 @@ absl::StatusOr<ResultPage> WindowQuery::Run(RowSource& source, int64_t frontier_
   const auto less = [&state](const ResultRow& a, const ResultRow& b) { return state.Less(a, b); };
   // One row more than the page shows whether there is another page.
   const size_t wanted = by_window ? state.page_size + 1 : state.skip + state.page_size + 1;
-  if (wanted > kMaxOrderedRows + 1) return Invalid("page_token", "goes too far; ask for a shorter range of time");
+  if (wanted > kMaxOrderedRows + 1) return InvalidQuery("page_token", "goes too far; ask for a shorter range of time");
   for (const TimeSpan& window : windows) {
     if (by_window && state.has_after) {
       if (state.descending ? Before(state.after_window, window) : Before(window, state.after_window)) continue;

@@ -5,7 +5,6 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "common/clock/clock.h"
 #include "common/config/config.h"
 #include "common/status/status.h"
 #include "naru/aggregator/v1/aggregator.grpc.pb.h"
@@ -34,18 +33,7 @@ class SpanFlags {
 
   template <typename Request>
   absl::Status Fill(Request* request) const {
-    const int64_t now_us = Clock::System()->NowMicros();
-    NARU_RETURN_IF_ERROR(CheckTimeZone(time_zone_));
-    if (!from_.empty()) {
-      const absl::StatusOr<int64_t> from_us = ParseMoment(from_, time_zone_, now_us);
-      if (!from_us.ok()) return Annotate(from_us.status(), "--from");
-      SetMicros(*from_us, request->mutable_from_time());
-    }
-    if (!to_.empty()) {
-      const absl::StatusOr<int64_t> to_us = ParseMoment(to_, time_zone_, now_us);
-      if (!to_us.ok()) return Annotate(to_us.status(), "--to");
-      SetMicros(*to_us, request->mutable_to_time());
-    }
+    NARU_RETURN_IF_ERROR(FillTimeRange(from_, to_, time_zone_, request));
     request->set_fast(fast_);
     return absl::OkStatus();
   }
