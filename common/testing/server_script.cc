@@ -3,8 +3,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -21,6 +23,13 @@ bool IsGone(int pid) {
   const std::string stat = ReadFile(absl::StrCat("/proc/", pid, "/stat"));
   const size_t name_end = stat.rfind(')');
   return name_end == std::string::npos || absl::StartsWith(stat.substr(name_end), ") Z");
+}
+
+std::vector<int> ChildrenOf(int pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/task/", pid, "/children"));
+  std::vector<int> children;
+  for (int child = 0; file >> child;) children.push_back(child);
+  return children;
 }
 
 }  // namespace
@@ -44,17 +53,19 @@ absl::StatusOr<StartedServer> StartServer(const std::string& name, const std::st
 
 void KillServer(int* pid) {
   if (*pid <= 0) return;
-  kill(*pid, SIGKILL);
-  // Not a child of this process, so there is nothing to wait for but its disappearance.
-  WaitUntil([pid] { return IsGone(*pid); });
+  // With its children: what PostgreSQL started for a connection goes on answering for a while without its parent.
+  std::vector<int> pids = ChildrenOf(*pid);
+  pids.insert(pids.begin(), *pid);
+  for (const int each : pids) kill(each, SIGKILL);
+  // Not children of this process, so there is nothing to wait for but their disappearance.
+  WaitUntil([&pids] { return std::all_of(pids.begin(), pids.end(), IsGone); });
   *pid = -1;
 }
 
 void SignalServer(int pid, bool stop) {
   if (pid <= 0) return;
   kill(pid, stop ? SIGSTOP : SIGCONT);
-  std::ifstream children(absl::StrCat("/proc/", pid, "/task/", pid, "/children"));
-  for (int child = 0; children >> child;) kill(child, stop ? SIGSTOP : SIGCONT);
+  for (const int child : ChildrenOf(pid)) kill(child, stop ? SIGSTOP : SIGCONT);
 }
 
 }  // namespace naru::testing
