@@ -1,6 +1,10 @@
-// For what speaks gRPC and Protobuf.
-#include "cmake/pch/core.h"
-#include <google/protobuf/struct.pb.h>
-#include <google/protobuf/timestamp.pb.h>
-#include <google/protobuf/util/json_util.h>
-#include <grpcpp/grpcpp.h>
+// For what speaks gRPC and Protobuf: with Naru's own messages, which half of its files include.
+#include "cmake/pch/generated.h"
+
+#include "naru/aggregator/v1/aggregator.grpc.pb.h"
+#include "naru/aggregator/v1/sink_state.pb.h"
+#include "naru/catalog/v1/catalog.grpc.pb.h"
+#include "naru/catalog/v1/resources.pb.h"
+#include "naru/event/v1/event.pb.h"
+#include "naru/ingest/v1/ingest.grpc.pb.h"
+#include "naru/ingest/v1/ledger.pb.h"
