@@ -33,3 +33,14 @@ function(naru_use_precompiled target kind)
     target_precompile_headers(${target} REUSE_FROM naru_pch_${kind})
   endif()
 endfunction()
+
+# Files that include the same heavy headers are compiled several at a time, which halves it again. Names that are local
+# to a file (in its anonymous namespace) must then differ within a target; a file that cannot do so sets
+# SKIP_UNITY_BUILD_INCLUSION.
+option(NARU_UNITY "Compile the files of a target several at a time" ON)
+
+function(naru_compile_together target batch)
+  if(NARU_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${batch})
+  endif()
+endfunction()

@@ -3,6 +3,8 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -73,7 +75,8 @@ ResourceSet LoadFile(const std::string& path) {
   std::ifstream stream(path, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
   if (stream.bad() || !stream.is_open()) {
-    set.problems.push_back(WholeFile(path, "cannot read the file"));
+    set.problems.push_back(
+        WholeFile(path, absl::StrCat("cannot read the file: ", error ? error.message() : std::strerror(errno))));
     return set;
   }
   return LoadText(path, text);

@@ -287,7 +287,7 @@ TEST(ResourceFile, LooksThroughDirectoriesInOrder) {
 TEST(ResourceFile, SaysWhatIsWrongWithPaths) {
   const testing::TempDir dir;
   EXPECT_THAT(Problems(LoadPath(dir.path())), HasSubstr("no *.yaml or *.yml file"));
-  EXPECT_THAT(Problems(LoadPath(dir.File("missing"))), HasSubstr("cannot read the file"));
+  EXPECT_THAT(Problems(LoadPath(dir.File("missing"))), HasSubstr("cannot read the file: No such file"));
   const std::string a = dir.Write("a.yaml", kType);
   const std::string b = dir.Write("b.yaml", absl::StrCat("# again\n", kType));
   const ResourceSet set = LoadPaths({a, b});

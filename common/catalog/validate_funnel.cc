@@ -15,7 +15,6 @@ namespace naru::catalog {
 namespace {
 
 constexpr int kMaxSteps = 32;
-constexpr int kMaxDimensions = 16;
 constexpr int kMaxCount = 400;
 constexpr std::chrono::hours kMaxWithin{24 * 366};
 

@@ -29,6 +29,9 @@ void ValidateSink(const v1::Sink& sink, const ResourceLookup& lookup, ProblemLis
 /// Adds what `next` would refuse that `current` accepted.
 void CheckEventTypeChange(const v1::EventType& current, const v1::EventType& next, ProblemList* problems);
 
+/// Most dimensions of a metric or a funnel.
+inline constexpr int kMaxDimensions = 16;
+
 /// Most panes that one window may be made of.
 inline constexpr int kMaxPanesAWindow = 2000;
 

@@ -17,7 +17,6 @@
 namespace naru::catalog {
 namespace {
 
-constexpr int kMaxDimensions = 16;
 constexpr int kMaxMeasures = 64;
 constexpr int kMaxGroups = 10'000'000;
 constexpr int kMaxTopK = 1000;

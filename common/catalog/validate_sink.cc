@@ -19,7 +19,7 @@ namespace {
 constexpr int kMaxMetrics = 100;
 constexpr int kMaxPartitions = 128;
 constexpr size_t kMaxPrefixBytes = 256;
-constexpr size_t kMaxTopicBytes = 200;
+constexpr size_t kMaxSinkTopicBytes = 200;
 constexpr size_t kMaxSchemaBytes = 63;
 
 // `host:port`, or with `port_needed` false also `host`.
@@ -114,11 +114,11 @@ void ValidateTopic(const v1::TopicSink& topic, ProblemList* problems) {
                                 [](char c) { return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-'; });
   if (name.empty()) {
     problems->Add("spec.topic.name", "missing");
-  } else if (!word || name.size() > kMaxTopicBytes || name == "." || name == "..") {
+  } else if (!word || name.size() > kMaxSinkTopicBytes || name == "." || name == "..") {
     problems->Add("spec.topic.name", absl::StrCat("`", name,
                                                   "` is not the name of a topic: letters, digits, `.`, `_`, "
                                                   "`-`; at most ",
-                                                  kMaxTopicBytes, " bytes"));
+                                                  kMaxSinkTopicBytes, " bytes"));
   } else if (IsReservedTopic(name)) {
     problems->Add("spec.topic.name", absl::StrCat("`", name, "` is a topic of Naru's own; choose another name"));
   }

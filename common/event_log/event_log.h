@@ -267,8 +267,8 @@ class EventLog {
   virtual int64_t disk_free_bytes() = 0;
 };
 
-/// Reason of the RESOURCE_EXHAUSTED that an append fails with when more bytes are under way than the log takes: it holds
-/// nothing of it, and there is room again in a moment.
+/// Reason of the RESOURCE_EXHAUSTED that an append fails with when more bytes are under way than the log takes: it
+/// holds nothing of it, and there is room again in a moment.
 inline constexpr char kTooMuchInFlight[] = "TOO_MUCH_IN_FLIGHT";
 
 /// Names of Naru's topics, before the settable prefix (which implementations add).
@@ -279,6 +279,11 @@ inline constexpr char kAggregatesTopic[] = "aggregates";
 inline constexpr char kCatalogTopic[] = "naru.catalog";
 /// Compacted: import ledgers, positions in others' topics, accounting of what the log cannot tell by itself.
 inline constexpr char kLedgerTopic[] = "naru.ledger";
+
+/// Names of the schemas that records of these topics have (`Headers::schema`).
+inline constexpr char kEventSchema[] = "naru.event.v1.Event";
+inline constexpr char kRejectedSchema[] = "naru.ingest.v1.RejectedEvent";
+inline constexpr char kLedgerSchema[] = "naru.ingest.v1.LedgerEntry";
 
 /// The partition of `key` among `partitions`: the same on every implementation and for ever (XXH3 64 of the key).
 int PartitionOf(absl::string_view key, int partitions);

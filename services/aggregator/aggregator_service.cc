@@ -18,6 +18,7 @@
 #include "common/status/grpc_status.h"
 #include "common/status/status.h"
 #include "naru/aggregator/v1/aggregator.grpc.pb.h"
+#include "services/aggregator/error_domain.h"
 #include "services/aggregator/query_pool.h"
 #include "services/aggregator/row_proto.h"
 #include "services/aggregator/session_query.h"
@@ -32,7 +33,6 @@
 namespace naru::aggregator {
 namespace {
 
-constexpr char kDomain[] = "aggregator.naru.dev";
 constexpr std::chrono::seconds kMaxWait{10};
 constexpr std::chrono::seconds kCatalogWait{2};
 // Clients take messages of 4 MiB unless told otherwise: a page is cut before.
@@ -94,7 +94,7 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
       AnswerWhenReached(kMetricKind, request->metric(), request->fast(), request->after(), deadline, reactor,
                         [=, this] { return Answer(*request, response); });
     });
-    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kErrorDomain));
     return reactor;
   }
 
@@ -106,7 +106,7 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
       AnswerWhenReached(kMetricKind, request->metric(), request->fast(), request->after(), deadline, reactor,
                         [=, this] { return AnswerSessions(*request, response); });
     });
-    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kErrorDomain));
     return reactor;
   }
 
@@ -118,7 +118,7 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
       AnswerWhenReached(kMetricKind, request->metric(), request->fast(), {}, deadline, reactor,
                         [=, this] { return Explain(*request, response); });
     });
-    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kErrorDomain));
     return reactor;
   }
 
@@ -143,7 +143,7 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
         return AnswerUsers({deps.view, deps.plans, deps.finality}, PlanNameOf(kind, name), *request, response);
       });
     });
-    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kErrorDomain));
     return reactor;
   }
 
@@ -192,8 +192,8 @@ struct AggregatorService::State : public v1::AggregatorService::CallbackService 
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, std::function<absl::Status()> work) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const absl::Status posted =
-        pool.Post([work = std::move(work), reactor] { reactor->Finish(ToGrpcStatus(work(), kDomain)); });
-    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kDomain));
+        pool.Post([work = std::move(work), reactor] { reactor->Finish(ToGrpcStatus(work(), kErrorDomain)); });
+    if (!posted.ok()) reactor->Finish(ToGrpcStatus(posted, kErrorDomain));
     return reactor;
   }
 
@@ -260,9 +260,14 @@ absl::Status AggregatorService::State::CheckPlan(absl::string_view kind, const s
   }
   if (!possible || deps.plans.NewestVersion(plan_name) == 0) {
     const std::string nearest = deps.plans.NearestName(plan_name);
-    return MakeError(absl::StatusCode::kNotFound, "METRIC_NOT_FOUND",
-                     absl::StrCat("there is no ", absl::AsciiStrToLower(kind), " `", name, "`",
-                                  nearest.empty() ? "" : absl::StrCat("; did you mean `", nearest, "`?")));
+    std::string hint = nearest.empty() ? "" : absl::StrCat("; did you mean `", nearest, "`?");
+    for (const absl::string_view other : kPlanKinds) {
+      if (possible && other != kind && deps.plans.NewestVersion(PlanNameOf(other, name)) > 0) {
+        hint = absl::StrCat("; it is a ", other);
+      }
+    }
+    return MakeError(absl::StatusCode::kNotFound, absl::StrCat(absl::AsciiStrToUpper(kind), "_NOT_FOUND"),
+                     absl::StrCat("there is no ", absl::AsciiStrToLower(kind), " `", name, "`", hint));
   }
   const absl::Status failure = deps.plans.Failure(plan_name);
   if (failure.ok() || deps.plans.Answering(plan_name) != nullptr) return absl::OkStatus();
@@ -274,7 +279,7 @@ void AggregatorService::State::AnswerWhenReached(absl::string_view kind, const s
                                                  std::chrono::system_clock::time_point deadline,
                                                  grpc::ServerUnaryReactor* reactor,
                                                  std::function<absl::Status()> answer) {
-  const auto finish = [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status, kDomain)); };
+  const auto finish = [reactor](const absl::Status& status) { reactor->Finish(ToGrpcStatus(status, kErrorDomain)); };
   absl::Status status = CheckPlan(kind, name, /*may_wait=*/true);
   if (!status.ok()) return finish(status);
   const std::string metric = PlanNameOf(kind, name);

@@ -11,7 +11,7 @@ namespace {
 constexpr uint8_t kVersion = 1;
 
 // What an encoded value begins with. Stored: never re-used.
-enum Tag : uint8_t { kBool = 1, kInteger = 2, kDouble = 3, kText = 4, kTimestamp = 5, kDuration = 6 };
+enum PickTag : uint8_t { kBool = 1, kInteger = 2, kDouble = 3, kText = 4, kTimestamp = 5, kDuration = 6 };
 
 bool EncodeValue(const cel::Value& value, std::string* out) {
   Exact exact;

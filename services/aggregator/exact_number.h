@@ -26,11 +26,15 @@ inline bool ToExact(const cel::Value& value, Exact* exact) {
   if (value.kind() != cel::Kind::kDouble || !std::isfinite(value.double_value())) return false;
   const double number = value.double_value();
   constexpr double kLimit = 9007199254740992.0;  // 2^53: beyond, doubles are not every integer
-  if (number >= -kLimit && number <= kLimit && number == std::trunc(number)) {
-    *exact = {true, static_cast<int64_t>(number), 0};
-  } else {
-    *exact = {false, 0, number};
+  if (number >= -kLimit && number <= kLimit) {
+    // Not std::trunc, which is a call where SSE4.1 is not sure to be there.
+    const auto integer = static_cast<int64_t>(number);
+    if (static_cast<double>(integer) == number) {
+      *exact = {true, integer, 0};
+      return true;
+    }
   }
+  *exact = {false, 0, number};
   return true;
 }
 

@@ -1,5 +1,7 @@
 #include "services/aggregator/pane_store.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -14,14 +16,14 @@ namespace naru::aggregator {
 namespace {
 
 constexpr size_t kFirstSlots = 16;
-constexpr size_t kMaxBlockBytes = 256 * 1024;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
+constexpr size_t kMaxBlockBytes = kHugePageBytes;
 
 }  // namespace
 
 uint64_t HashGroup(absl::string_view key) { return XXH3_64bits(key.data(), key.size()); }
 
-Pane::Pane(TimeSpan pane_span, const CellLayout* layout)
-    : span(pane_span), layout_(layout), slots_(kFirstSlots), mask_(kFirstSlots - 1) {}
+Pane::Pane(TimeSpan pane_span, const CellLayout* layout) : span(pane_span), layout_(layout) { MakeSlots(kFirstSlots); }
 
 Pane::~Pane() {
   ForEach([this](Row* row) {
@@ -30,13 +32,35 @@ Pane::~Pane() {
   });
 }
 
+/// What is large lies in huge pages where the system has them: look-ups of many groups otherwise miss the TLB each
+/// time. `bytes` may become more.
+void* Pane::AllocateBlock(size_t* bytes) {
+  void* memory = nullptr;
+  if (*bytes >= kHugePageBytes) {
+    *bytes = (*bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+    memory = std::aligned_alloc(kHugePageBytes, *bytes);
+    if (memory != nullptr) madvise(memory, *bytes, MADV_HUGEPAGE);
+  } else {
+    memory = std::malloc(*bytes);
+  }
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+void Pane::MakeSlots(size_t count) {
+  size_t bytes = count * sizeof(Slot);
+  slots_.reset(static_cast<Slot*>(AllocateBlock(&bytes)));
+  std::memset(static_cast<void*>(slots_.get()), 0, count * sizeof(Slot));
+  mask_ = count - 1;
+}
+
 char* Pane::Allocate(size_t bytes) {
   bytes = (bytes + 7) / 8 * 8;
   if (bytes > free_bytes_) {
-    const size_t block = std::max(bytes, next_block_bytes_);
+    size_t block = std::max(bytes, next_block_bytes_);
     next_block_bytes_ = std::min(next_block_bytes_ * 2, kMaxBlockBytes);
-    blocks_.emplace_back(new uint64_t[(block + 7) / 8]);
-    free_ = reinterpret_cast<char*>(blocks_.back().get());
+    blocks_.emplace_back(static_cast<char*>(AllocateBlock(&block)));
+    free_ = blocks_.back().get();
     free_bytes_ = block;
     arena_bytes_ += block;
   }
@@ -47,7 +71,7 @@ char* Pane::Allocate(size_t bytes) {
 }
 
 Row* Pane::Insert(uint64_t hash, absl::string_view key) {
-  if ((size_ + 1) * 4 > slots_.size() * 3) Grow();
+  if ((size_ + 1) * 4 > slot_count() * 3) Grow();
   Row* row = new (Allocate(sizeof(Row) + layout_->size() + key.size())) Row;
   row->hash = hash;
   row->key_size = static_cast<uint32_t>(key.size());
@@ -61,10 +85,11 @@ Row* Pane::Insert(uint64_t hash, absl::string_view key) {
 }
 
 void Pane::Grow() {
-  std::vector<Slot> old(slots_.size() * 2);
-  old.swap(slots_);
-  mask_ = slots_.size() - 1;
-  for (const Slot& slot : old) {
+  const size_t count = slot_count();
+  const Memory<Slot> old = std::move(slots_);
+  MakeSlots(count * 2);
+  for (size_t i = 0; i < count; ++i) {
+    const Slot slot = old[i];
     if (slot.row == nullptr) continue;
     size_t at = slot.hash & mask_;
     while (slots_[at].row != nullptr) at = (at + 1) & mask_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -55,7 +56,7 @@ class Pane {
   /// Null: there is no such group.
   Row* Find(uint64_t hash, absl::string_view key) const {
     for (size_t at = hash & mask_; slots_[at].row != nullptr; at = (at + 1) & mask_) {
-      if (slots_[at].hash == hash && slots_[at].row->key(*layout_) == key) return slots_[at].row;
+      if (slots_[at].hash == hash && Same(slots_[at].row->key(*layout_), key)) return slots_[at].row;
     }
     return nullptr;
   }
@@ -69,13 +70,13 @@ class Pane {
   /// Calls fn(Row*) for each group.
   template <typename Fn>
   void ForEach(Fn&& fn) const {
-    for (const Slot& slot : slots_) {
-      if (slot.row != nullptr) fn(slot.row);
+    for (size_t i = 0; i < slot_count(); ++i) {
+      if (slots_[i].row != nullptr) fn(slots_[i].row);
     }
   }
   size_t size() const { return size_; }
   /// Bytes of the table and of the rows without what sketches hold.
-  size_t bytes() const { return slots_.size() * sizeof(Slot) + arena_bytes_; }
+  size_t bytes() const { return slot_count() * sizeof(Slot) + arena_bytes_; }
   const CellLayout& layout() const { return *layout_; }
 
   const TimeSpan span;
@@ -88,17 +89,37 @@ class Pane {
 
  private:
   struct Slot {
-    uint64_t hash = 0;
-    Row* row = nullptr;
+    uint64_t hash;
+    Row* row;  ///< null: free
   };
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  template <typename T>
+  using Memory = std::unique_ptr<T[], Free>;
+
+  /// Most keys are a number or a short word: two loads, not a call.
+  static bool Same(absl::string_view a, absl::string_view b) {
+    if (a.size() != b.size()) return false;
+    if (a.size() < 8 || a.size() > 16) return a == b;
+    return Load8(a.data()) == Load8(b.data()) && Load8(a.data() + a.size() - 8) == Load8(b.data() + b.size() - 8);
+  }
+  static uint64_t Load8(const char* bytes) {
+    uint64_t word;
+    std::memcpy(&word, bytes, 8);
+    return word;
+  }
+  static void* AllocateBlock(size_t* bytes);
+  void MakeSlots(size_t count);
   void Grow();
   char* Allocate(size_t bytes);
+  size_t slot_count() const { return mask_ + 1; }
 
   const CellLayout* layout_;
-  std::vector<Slot> slots_;
-  size_t mask_;
+  Memory<Slot> slots_;
+  size_t mask_ = 0;
   size_t size_ = 0;
-  std::vector<std::unique_ptr<uint64_t[]>> blocks_;
+  std::vector<Memory<char>> blocks_;
   char* free_ = nullptr;
   size_t free_bytes_ = 0;
   size_t next_block_bytes_ = 1024;

@@ -19,7 +19,7 @@ constexpr char kResyncSchema[] = "naru.aggregator.v1.SinkResync";
 constexpr absl::string_view kStatePrefix = "state/";
 constexpr absl::string_view kPausePrefix = "pause/";
 constexpr absl::string_view kResyncPrefix = "resync/";
-constexpr size_t kPollBytes = size_t{1} << 20;
+constexpr size_t kLedgerPollBytes = size_t{1} << 20;
 constexpr milliseconds kBusyPoll{5};  // while something waits to be stored
 constexpr milliseconds kControlWait{5'000};
 constexpr std::chrono::hours kRefusedRetention{24 * 30};
@@ -135,7 +135,7 @@ absl::Status SinkLedger::Poll(milliseconds max_wait) {
 
 absl::Status SinkLedger::Follow() {
   for (;;) {
-    auto batches = reader_->Poll(milliseconds(0), kPollBytes);
+    auto batches = reader_->Poll(milliseconds(0), kLedgerPollBytes);
     if (!batches.ok()) {
       const bool passes = absl::IsUnavailable(batches.status()) || absl::IsOutOfRange(batches.status()) ||
                           absl::IsDataLoss(batches.status());

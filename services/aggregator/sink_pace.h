@@ -8,7 +8,7 @@ namespace naru::aggregator {
 /// The same for all Sinks.
 struct SinkPace {
   std::chrono::milliseconds first_retry{200};  ///< doubled with each failure
-  std::chrono::milliseconds max_retry{30'000};
+  std::chrono::milliseconds max_retry{10'000};
   std::chrono::milliseconds check_interval{5'000};    ///< how often an idle store is asked whether it was emptied
   std::chrono::milliseconds expire_interval{60'000};  ///< how often space is given back
   std::chrono::milliseconds poll{50};                 ///< how often a run looks whether something changed

@@ -148,6 +148,7 @@ TEST_F(UserTest, QuestionsAboutWhatIsNotThereSayWhatIs) {
               HasSubstr("there is no funnel `purchas`; did you mean `purchase`?"));
   request.set_funnel("return");
   EXPECT_EQ(AskFunnel(*node, request).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(AskFunnel(*node, request).status().ToString(), HasSubstr("`return`; it is a Retention"));
   request.set_funnel("purchase");
   request.add_group_by("city");
   EXPECT_THAT(AskFunnel(*node, request).status().ToString(), HasSubstr("`city` is not a dimension of the funnel"));
@@ -157,6 +158,7 @@ TEST_F(UserTest, QuestionsAboutWhatIsNotThereSayWhatIs) {
   EXPECT_EQ(node->Query(windows).status().code(), absl::StatusCode::kNotFound);
   windows.set_metric("purchase");
   EXPECT_EQ(node->Query(windows).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(node->Query(windows).status().ToString(), HasSubstr("there is no metric `purchase`; it is a Funnel"));
 }
 
 TEST_F(UserTest, MetricFunnelAndRetentionMayHaveOneName) {

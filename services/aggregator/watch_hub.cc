@@ -7,11 +7,11 @@
 
 #include "common/status/grpc_status.h"
 #include "common/status/status.h"
+#include "services/aggregator/error_domain.h"
 
 namespace naru::aggregator {
 namespace {
 
-constexpr char kDomain[] = "aggregator.naru.dev";
 constexpr std::chrono::milliseconds kTick{10};
 
 absl::Status Stopping() { return MakeError(absl::StatusCode::kUnavailable, "STOPPING", "the service is stopping"); }
@@ -44,7 +44,7 @@ class WatchHub::Reactor : public grpc::ServerWriteReactor<v1::WatchWindowsRespon
       if (ending_.ok()) ending_ = status;
       finish = MayFinish();
     }
-    if (finish) Finish(ToGrpcStatus(status, kDomain));
+    if (finish) Finish(ToGrpcStatus(status, kErrorDomain));
   }
 
   void OnCancel() override { End(MakeError(absl::StatusCode::kCancelled, "CANCELLED", "the caller went away")); }
@@ -64,7 +64,7 @@ class WatchHub::Reactor : public grpc::ServerWriteReactor<v1::WatchWindowsRespon
         next = &messages_.front();
       }
     }
-    if (!ending.ok()) Finish(ToGrpcStatus(ending, kDomain));
+    if (!ending.ok()) Finish(ToGrpcStatus(ending, kErrorDomain));
     if (next != nullptr) StartWrite(next);
   }
 
@@ -93,7 +93,7 @@ class WatchHub::Reactor : public grpc::ServerWriteReactor<v1::WatchWindowsRespon
         next = &messages_.front();
       }
     }
-    if (!ending.ok()) Finish(ToGrpcStatus(ending, kDomain));
+    if (!ending.ok()) Finish(ToGrpcStatus(ending, kErrorDomain));
     if (next != nullptr) StartWrite(next);
   }
 

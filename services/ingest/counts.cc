@@ -7,7 +7,7 @@ namespace {
 
 namespace wire = event::wire;
 
-constexpr char kVersion = 1;
+constexpr char kCountsVersion = 1;
 constexpr char kOtherTypes[] = "__other__";
 
 bool ReadVarint(absl::string_view* bytes, uint64_t* value) {
@@ -85,7 +85,7 @@ void Counts::Add(const Counts& other) {
 }
 
 void Counts::AppendTo(std::string* out) const {
-  out->push_back(kVersion);
+  out->push_back(kCountsVersion);
   wire::AppendVarint(static_cast<uint64_t>(duplicate), out);
   wire::AppendVarint(static_cast<uint64_t>(replayed), out);
   AppendTypes(stored_by_type, out);
@@ -102,7 +102,7 @@ void Counts::AppendTo(std::string* out) const {
 
 bool Counts::Parse(absl::string_view* bytes, Counts* counts) {
   *counts = Counts();
-  if (bytes->empty() || bytes->front() != kVersion) return false;
+  if (bytes->empty() || bytes->front() != kCountsVersion) return false;
   bytes->remove_prefix(1);
   uint64_t duplicate, replayed, reasons, reason, n;
   if (!ReadVarint(bytes, &duplicate) || !ReadVarint(bytes, &replayed)) return false;

@@ -22,7 +22,7 @@ constexpr size_t kListedRawBytes = 1024;
 constexpr int64_t kMaxScannedAPage = 1'000'000;  // a page of a rare reason may be shorter than asked for
 constexpr size_t kReplayBatchEvents = 500;
 constexpr size_t kReplayBatchBytes = 1 << 20;
-constexpr size_t kFetchBytes = 4 << 20;
+constexpr size_t kRejectedFetchBytes = 4 << 20;
 
 std::string NameOf(int64_t offset) { return absl::StrCat("0/", offset); }
 
@@ -65,7 +65,7 @@ absl::Status DeadLetters::Scan(event_log::ReadPosition from,
   v1::RejectedEvent letter;
   int64_t next = from.kind == event_log::ReadPosition::Kind::kOffset ? from.value : 0;
   while (next < end) {
-    auto batches = reader->Poll(std::chrono::seconds(10), kFetchBytes);
+    auto batches = reader->Poll(std::chrono::seconds(10), kRejectedFetchBytes);
     if (absl::IsOutOfRange(batches.status()) || absl::IsDataLoss(batches.status())) continue;  // goes on behind it
     NARU_RETURN_IF_ERROR(batches.status());
     if (batches->empty()) {
@@ -74,7 +74,7 @@ absl::Status DeadLetters::Scan(event_log::ReadPosition from,
     }
     for (const event_log::FetchedBatch& batch : *batches) {
       next = batch.next_offset;
-      if (batch.headers.schema != "naru.ingest.v1.RejectedEvent") continue;
+      if (batch.headers.schema != event_log::kRejectedSchema) continue;
       for (const event_log::FetchedRecord& record : batch.records) {
         if (record.offset >= end) return absl::OkStatus();
         if (!letter.ParseFromArray(record.value.data(), static_cast<int>(record.value.size()))) continue;

@@ -17,11 +17,10 @@ namespace {
 
 using event_log::ReadPosition;
 
-constexpr size_t kFetchBytes = 2 << 20;
+constexpr size_t kScanFetchBytes = 2 << 20;
 constexpr int kMaxIdlePolls = 20;  // of half a second, before the end is reached
 constexpr int kMaxLast = 10'000;
 constexpr int64_t kMaxLookBack = 4'000'000;  // records looked at for the last ones that match
-constexpr char kEventSchema[] = "naru.event.v1.Event";
 
 absl::Status Invalid(absl::string_view field, absl::string_view description) {
   ErrorDetails details;
@@ -155,7 +154,7 @@ bool EventScan::State::Matches(absl::string_view bytes, int64_t received_us) {
 // False when it is time to stop.
 absl::StatusOr<bool> EventScan::State::Deliver(const event_log::FetchedBatch& batch, int64_t end,
                                                const std::function<bool(const ScannedEvent&)>& fn) {
-  if (batch.headers.schema != kEventSchema) return true;  // a mark, or of a later release
+  if (batch.headers.schema != event_log::kEventSchema) return true;  // a mark, or of a later release
   for (const event_log::FetchedRecord& record : batch.records) {
     if (record.offset >= end) break;
     if (!Matches(record.value, record.timestamp_us)) continue;
@@ -200,7 +199,7 @@ absl::Status EventScan::State::Read(std::vector<ReadPosition> from, std::map<int
   absl::Status status;
   int idle = 0;
   while (status.ok() && !open.empty()) {
-    auto batches = opened->Poll(std::chrono::milliseconds(bounded ? 500 : 1000), kFetchBytes);
+    auto batches = opened->Poll(std::chrono::milliseconds(bounded ? 500 : 1000), kScanFetchBytes);
     if (absl::IsOutOfRange(batches.status()) || absl::IsDataLoss(batches.status()))
       continue;  // it goes on behind the gap
     if (!batches.ok()) {

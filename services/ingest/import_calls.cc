@@ -12,12 +12,12 @@
 #include "common/status/grpc_status.h"
 #include "common/status/status.h"
 #include "naru/ingest/v1/ingest.pb.h"
+#include "services/ingest/error_domain.h"
 #include "services/ingest/work_queue.h"
 
 namespace naru::ingest {
 namespace {
 
-constexpr char kDomain[] = "ingest.naru.dev";
 constexpr size_t kMaxSeedBytes = 256;
 constexpr size_t kMaxChunkBytes = (size_t{1} << 20) + 1024;
 
@@ -180,7 +180,7 @@ class ImportCalls::Call : public grpc::ServerBidiReactor<v1::ImportEventsRequest
         no_more_ = true;
         read_ = Read::kNone;
       });
-      return run_->FinishInput();
+      return run_->FinishInput(request_.end().pause());
     }
     if (request_.part_case() != v1::ImportEventsRequest::kChunk || request_.chunk().size() > kMaxChunkBytes) {
       run_->Abort(MakeError(absl::StatusCode::kInvalidArgument, "NOT_A_CHUNK",
@@ -303,7 +303,7 @@ class ImportCalls::Call : public grpc::ServerBidiReactor<v1::ImportEventsRequest
         response_ = MakeResponse(*progress_, run_done_);
         progress_.reset();
       }
-      const grpc::Status status = !error_.ok() ? ToGrpcStatus(error_, kDomain)
+      const grpc::Status status = !error_.ok() ? ToGrpcStatus(error_, kErrorDomain)
                                   : broken_    ? grpc::Status(grpc::StatusCode::CANCELLED, "the sender is gone")
                                                : grpc::Status::OK;
       mu_.Unlock();

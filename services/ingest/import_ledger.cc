@@ -12,7 +12,7 @@ namespace {
 
 constexpr char kRangePrefix[] = "import/";
 constexpr char kEndPrefix[] = "import-end/";
-constexpr size_t kFetchBytes = size_t{4} << 20;
+constexpr size_t kLedgerFetchBytes = size_t{4} << 20;
 constexpr std::chrono::milliseconds kFetchWait(5'000);
 
 }  // namespace
@@ -27,7 +27,7 @@ absl::Status ReadLedger(event_log::EventLog& log, const std::function<void(const
                         log.OpenReader(event_log::kLedgerTopic, {{.partition = 0}}));
   int64_t next = 0;
   while (next < end) {
-    const auto batches = reader->Poll(kFetchWait, kFetchBytes);
+    const auto batches = reader->Poll(kFetchWait, kLedgerFetchBytes);
     // Compaction may have removed what the position pointed at; the next Poll goes on behind it.
     // What is damaged is told by the log; an import can go on without it, and its lines are found by their ids.
     if (absl::IsOutOfRange(batches.status()) || absl::IsDataLoss(batches.status())) continue;

@@ -88,6 +88,7 @@ struct ImportRun::State {
   std::deque<std::string> chunks ABSL_GUARDED_BY(input_mu);
   std::function<void()> ready ABSL_GUARDED_BY(input_mu);
   bool input_finished ABSL_GUARDED_BY(input_mu) = false;
+  std::atomic<bool> pauses{false};  ///< nobody looks at the growing file from now on
 
   // What became of the batches. `done` callbacks of the pipeline come from its threads.
   Mutex mu;
@@ -452,14 +453,16 @@ void ImportRun::State::EndTimeline() {
   if (timeline.empty() && open_range.has_value()) timeline = open_range->range.timeline;
   Batch batch;
   bool complete = false;
+  bool paused = false;
   {
     MutexLock lock(&mu);
     complete = status.ok() && !options.follow;
+    paused = status.ok() && options.follow && pauses;
     batch.extra = std::move(corrections);
     corrections.clear();
   }
   // An import that broke off has not ended: sending the whole file goes on with it.
-  if (complete && !timeline.empty() && !ledger->IsEnded(timeline)) {
+  if (!timeline.empty() && (paused || (complete && !ledger->IsEnded(timeline)))) {
     const auto topic = dependencies.log->DescribeTopic(event_log::kEventsTopic);
     if (!topic.ok()) return Fail(topic.status());
     std::string event;
@@ -475,7 +478,8 @@ void ImportRun::State::EndTimeline() {
     for (int partition = 0; partition < topic->config.partitions; ++partition) {
       batch.extra.push_back({event_log::kEventsTopic, partition, event::kTimelineEndSchema, timeline, event});
     }
-    batch.extra.push_back(ImportLedger::EndRecord(timeline, end_id, end_byte));
+    // A paused one has not ended: it goes on where it is.
+    if (complete) batch.extra.push_back(ImportLedger::EndRecord(timeline, end_id, end_byte));
   }
   if (batch.extra.empty()) return;
   batch.session = session;
@@ -546,7 +550,8 @@ void ImportRun::Add(std::string bytes, std::function<void()> ready) {
   ready();
 }
 
-void ImportRun::FinishInput() {
+void ImportRun::FinishInput(bool pause) {
+  state_->pauses = pause;
   MutexLock lock(&state_->input_mu);
   state_->input_finished = true;
   state_->input_filled.SignalAll();

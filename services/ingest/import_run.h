@@ -106,8 +106,9 @@ class ImportRun {
   /// Takes the file's next bytes; `ready` is called when the next may come (at once or later; never when the run is
   /// over).
   void Add(std::string bytes, std::function<void()> ready);
-  /// The file is complete.
-  void FinishInput();
+  /// The file is complete. `pause`, of one that still grows: nobody looks at it from now on, so its timeline ends until
+  /// more of it comes.
+  void FinishInput(bool pause = false);
   /// Stops: what was submitted stays, the rest is dropped. The result is `why`.
   void Abort(absl::Status why);
 

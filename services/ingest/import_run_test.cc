@@ -133,7 +133,7 @@ class ImportRunTest : public ::testing::TestWithParam<bool> {
         if (done) break;
       }
       if (abort_after < 0) {
-        run.FinishInput();
+        run.FinishInput(pause_);
       } else {
         run.Abort(absl::CancelledError("broken off"));
       }
@@ -196,6 +196,7 @@ class ImportRunTest : public ::testing::TestWithParam<bool> {
   TestIngest ingest_;
   ImportGate gate_;
   ImportOptions options_;
+  bool pause_ = false;
   std::unique_ptr<FailingPipeline> pipeline_;
 };
 
@@ -502,10 +503,27 @@ TEST_P(ImportRunTest, AFileThatGrowsIsTakenPieceByPieceIntoFewRanges) {
   ASSERT_TRUE(ledger.ok());
   EXPECT_LE(ledger->size(), static_cast<size_t>(2 * next / 50 + 2)) << "as many ranges as lines need, not pieces";
 
+  const int partitions = static_cast<int>(ingest_.log->DescribeTopic(event_log::kEventsTopic)->partitions.size());
+  // Each time that its follower stops, its timeline ends, until more comes.
+  for (int stop = 1; stop <= 2; ++stop) {
+    pause_ = true;
+    ASSERT_TRUE(Import("").status.ok());
+    ASSERT_EQ(TimelineEnds().size(), 1u);
+    EXPECT_EQ(TimelineEnds().begin()->second, stop * partitions);
+    pause_ = false;
+    text += Lines(next, next + 1, 100);
+    const Outcome more = Import(text.substr(static_cast<size_t>(options_.position->end_byte)));
+    ASSERT_EQ(more.progress.read, 1);
+    accepted += more.progress.accepted;
+    options_.position = more.progress.position;
+    ++next;
+  }
+
   // The last piece ends it: one timeline, one end in each partition.
   options_.follow = false;
   ASSERT_TRUE(Import("").status.ok());
   EXPECT_EQ(TimelineEnds().size(), 1u);
+  EXPECT_EQ(TimelineEnds().begin()->second, 3 * partitions);
   options_.position.reset();
   PassHours(25);
   const Outcome again = Import(text);

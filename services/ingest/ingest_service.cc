@@ -10,6 +10,7 @@
 #include "common/server/server.h"
 #include "common/status/grpc_status.h"
 #include "naru/ingest/v1/ingest.grpc.pb.h"
+#include "services/ingest/error_domain.h"
 #include "services/ingest/publish_calls.h"
 #include "services/ingest/read_events.h"
 #include "services/ingest/source_run.h"
@@ -17,9 +18,7 @@
 namespace naru::ingest {
 namespace {
 
-constexpr char kDomain[] = "ingest.naru.dev";
-
-grpc::Status Grpc(const absl::Status& status) { return ToGrpcStatus(status, kDomain); }
+grpc::Status Grpc(const absl::Status& status) { return ToGrpcStatus(status, kErrorDomain); }
 
 void FillTypes(const Counts::ByType& counts, google::protobuf::RepeatedPtrField<v1::TypeCount>* out) {
   std::vector<std::pair<int64_t, std::string>> types;

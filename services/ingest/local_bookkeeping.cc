@@ -15,7 +15,7 @@ using event_log::LocalWrite;
 
 constexpr char kIdsFamily[] = "ids";
 constexpr char kStateFamily[] = "state";
-constexpr char kVersion = 1;
+constexpr char kValueVersion = 1;
 
 void AppendBigEndian(uint64_t value, int bytes, std::string* out) {
   for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) out->push_back(static_cast<char>(value >> shift));
@@ -29,7 +29,7 @@ uint64_t ReadBigEndian(absl::string_view bytes) {
 
 // Format version, project id.
 std::string KeyPrefix() {
-  std::string key(1, kVersion);
+  std::string key(1, kValueVersion);
   AppendBigEndian(0, 4, &key);
   return key;
 }
@@ -51,7 +51,7 @@ std::string ReplayedKey(int32_t partition, int64_t offset) {
 
 // One batch: version, received time, counts, hashes.
 std::string EncodeBatch(uint32_t time_s, absl::Span<const dedup::IdHash> ids, const Counts& counts) {
-  std::string value(1, kVersion);
+  std::string value(1, kValueVersion);
   AppendBigEndian(time_s, 4, &value);
   counts.AppendTo(&value);
   dedup::AppendHashes(ids, &value);
@@ -59,7 +59,7 @@ std::string EncodeBatch(uint32_t time_s, absl::Span<const dedup::IdHash> ids, co
 }
 
 bool ParseBatch(absl::string_view value, uint32_t* time_s, std::vector<dedup::IdHash>* ids, Counts* counts) {
-  if (value.size() < 5 || value[0] != kVersion) return false;
+  if (value.size() < 5 || value[0] != kValueVersion) return false;
   *time_s = static_cast<uint32_t>(ReadBigEndian(value.substr(1, 4)));
   value.remove_prefix(5);
   return Counts::Parse(&value, counts) && dedup::ParseHashes(value, ids);
@@ -77,8 +77,8 @@ absl::StatusOr<dedup::HashKey> LoadHashKey(event_log::LocalStore* store, Random*
     const uint64_t bits = random->Next();
     std::memcpy(key.data() + i, &bits, 8);
   }
-  const std::string value =
-      absl::StrCat(std::string(1, kVersion), absl::string_view(reinterpret_cast<const char*>(key.data()), key.size()));
+  const std::string value = absl::StrCat(std::string(1, kValueVersion),
+                                         absl::string_view(reinterpret_cast<const char*>(key.data()), key.size()));
   const LocalWrite write{kStateFamily, name, value};
   NARU_RETURN_IF_ERROR(store->Write(absl::MakeConstSpan(&write, 1), /*sync=*/true));
   return key;
@@ -112,7 +112,7 @@ absl::Status LocalBookkeeping::Restore(const LocalBookkeepingOptions& options, s
     MutexLock lock(&mu_);
     if (stored.has_value()) {
       absl::string_view value = *stored;
-      if (value.size() < 9 || value[0] != kVersion) {
+      if (value.size() < 9 || value[0] != kValueVersion) {
         return MakeError(absl::StatusCode::kDataLoss, "ACCOUNTING_DAMAGED", "the stored accounting cannot be read");
       }
       folded_sequence_ = ReadBigEndian(value.substr(1, 8));
@@ -201,7 +201,7 @@ void LocalBookkeeping::FoldSealed(uint64_t sequence) {
     if (batch <= sequence && Counts::Parse(&bytes, &counts)) sum.Add(counts);
   }
   std::erase_if(batches, [&](const auto& batch) { return batch.first <= sequence; });
-  std::string value(1, kVersion);
+  std::string value(1, kValueVersion);
   {
     MutexLock lock(&mu_);
     unfolded_.insert(unfolded_.end(), std::make_move_iterator(batches.begin()), std::make_move_iterator(batches.end()));
@@ -231,7 +231,7 @@ absl::StatusOr<bool> LocalBookkeeping::WasReplayed(int32_t partition, int64_t of
 
 void LocalBookkeeping::MarkReplayed(int32_t partition, int64_t offset, absl::string_view /*type*/,
                                     std::vector<LocalWrite>* local, std::vector<LedgerRecord>* /*ledger*/) {
-  local->push_back(LocalWrite{kStateFamily, ReplayedKey(partition, offset), std::string(1, kVersion)});
+  local->push_back(LocalWrite{kStateFamily, ReplayedKey(partition, offset), std::string(1, kValueVersion)});
 }
 
 }  // namespace naru::ingest

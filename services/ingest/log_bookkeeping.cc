@@ -26,13 +26,10 @@ using event_log::FetchedBatch;
 using event_log::FetchedRecord;
 using event_log::ReadPosition;
 
-constexpr char kEventSchema[] = "naru.event.v1.Event";
-constexpr char kRejectedSchema[] = "naru.ingest.v1.RejectedEvent";
-constexpr char kLedgerSchema[] = "naru.ingest.v1.LedgerEntry";
 constexpr char kCountsKey[] = "ingest/counts";
 constexpr char kLocalPrefix[] = "ingest/local/";
 constexpr char kReplayedPrefix[] = "ingest/replayed/";
-constexpr char kVersion = 1;
+constexpr char kNoteVersion = 1;
 constexpr int kReasonField = 3;  // of RejectedEvent
 
 void AppendOffsets(const std::map<int, int64_t>& offsets, std::string* out) {
@@ -161,7 +158,7 @@ absl::Status LogBookkeeping::OpenWindow(std::vector<std::string>* notes) {
   window.clock = options_.clock;
   window.slot_bits = options_.id_table_bits;
   window.note = [this] {
-    std::string note(1, kVersion);
+    std::string note(1, kNoteVersion);
     MutexLock lock(&mu_);
     AppendOffsets(remembered_, &note);
     return note;
@@ -169,7 +166,7 @@ absl::Status LogBookkeeping::OpenWindow(std::vector<std::string>* notes) {
   NARU_ASSIGN_OR_RETURN(window_, dedup::IdWindow::Open(std::move(window), notes));
   std::string note = window_->sealed_note();
   absl::string_view bytes = note;
-  if (!bytes.empty() && bytes[0] == kVersion) {
+  if (!bytes.empty() && bytes[0] == kNoteVersion) {
     bytes.remove_prefix(1);
     if (!ReadOffsets(&bytes, &ids_from_)) ids_from_.clear();
   }
@@ -223,7 +220,7 @@ absl::Status LogBookkeeping::Ready() const {
 // --- What the log says ---------------------------------------------------------------------------------------------
 
 void LogBookkeeping::OnEvents(const FetchedBatch& batch) {
-  if (batch.headers.schema != kEventSchema) return;  // a mark: neither an id nor a count
+  if (batch.headers.schema != event_log::kEventSchema) return;  // a mark: neither an id nor a count
   const auto sealed = ids_from_.find(batch.partition);
   const int64_t ids_from = sealed == ids_from_.end() ? 0 : sealed->second;
   int64_t counted_from;
@@ -252,7 +249,7 @@ void LogBookkeeping::OnEvents(const FetchedBatch& batch) {
 }
 
 void LogBookkeeping::OnDeadLetters(const FetchedBatch& batch) {
-  if (batch.headers.schema != kRejectedSchema) return;
+  if (batch.headers.schema != event_log::kRejectedSchema) return;
   MutexLock lock(&mu_);
   for (const FetchedRecord& record : batch.records) {
     if (record.offset >= counted_letters_) logged_.AddRejected(ReasonOf(record.value), 1);
@@ -268,7 +265,7 @@ void LogBookkeeping::OnLedger(const FetchedBatch& batch) {
 }
 
 void LogBookkeeping::ApplyLedger(absl::string_view key, absl::string_view value) {
-  if (value.empty() || value[0] != kVersion) return;
+  if (value.empty() || value[0] != kNoteVersion) return;
   value.remove_prefix(1);
   MutexLock lock(&mu_);
   if (absl::ConsumePrefix(&key, kReplayedPrefix)) {
@@ -351,7 +348,7 @@ absl::StatusOr<bool> LogBookkeeping::WasReplayed(int32_t partition, int64_t offs
 void LogBookkeeping::MarkReplayed(int32_t partition, int64_t offset, absl::string_view type,
                                   std::vector<event_log::LocalWrite>* /*local*/, std::vector<LedgerRecord>* ledger) {
   ledger->push_back(
-      {absl::StrCat(kReplayedPrefix, partition, "/", offset), absl::StrCat(std::string(1, kVersion), type)});
+      {absl::StrCat(kReplayedPrefix, partition, "/", offset), absl::StrCat(std::string(1, kNoteVersion), type)});
 }
 
 void LogBookkeeping::FlushLoop() {
@@ -373,13 +370,13 @@ void LogBookkeeping::Flush(bool snapshot) {
   {
     MutexLock lock(&mu_);
     if (own_changed_) {
-      std::string value(1, kVersion);
+      std::string value(1, kNoteVersion);
       own_.AppendTo(&value);
       entries.emplace_back(kLocalPrefix + options_.instance, std::move(value));
       own_changed_ = false;
     }
     if (snapshot && logged_changed_) {
-      std::string value(1, kVersion);
+      std::string value(1, kNoteVersion);
       logged_.AppendTo(&value);
       AppendOffsets(counted_events_, &value);
       wire::AppendVarint(static_cast<uint64_t>(counted_letters_), &value);
@@ -392,7 +389,7 @@ void LogBookkeeping::Flush(bool snapshot) {
   for (const auto& [key, value] : entries) {
     records.push_back({.key = key, .value = value, .timestamp_us = options_.clock->NowMicros()});
   }
-  const auto appended = producer_->Append({{event_log::kLedgerTopic, 0, {kLedgerSchema, ""}, records}});
+  const auto appended = producer_->Append({{event_log::kLedgerTopic, 0, {event_log::kLedgerSchema, ""}, records}});
   if (appended.ok()) return;
   NARU_LOG_EVERY_SECONDS(10, WARNING, "counts cannot be written to the ledger; trying again",
                          {{"error", appended.status()}});

@@ -22,9 +22,6 @@ using event_log::AppendResult;
 using event_log::LocalWrite;
 using event_log::Record;
 
-constexpr char kEventSchema[] = "naru.event.v1.Event";
-constexpr char kRejectedSchema[] = "naru.ingest.v1.RejectedEvent";
-constexpr char kLedgerSchema[] = "naru.ingest.v1.LedgerEntry";
 constexpr int kMaxAppendAttempts = 5000;  // of a batch that the log has no room for, 2 ms apart
 
 bool IsNoRoom(const absl::Status& status) {
@@ -443,7 +440,7 @@ void LogPipeline::MarkReplayed(Job* job) {
   }
   for (LedgerRecord& record : ledger) {
     job->batch.extra.push_back(
-        {event_log::kLedgerTopic, 0, kLedgerSchema, std::move(record.key), std::move(record.value)});
+        {event_log::kLedgerTopic, 0, event_log::kLedgerSchema, std::move(record.key), std::move(record.value)});
   }
 }
 
@@ -478,8 +475,10 @@ std::vector<AppendBatch> MakeAppends(JobT* job) {
   job->appended_partitions.clear();
   for (size_t p = 0; p < job->records.size(); ++p) {
     if (job->records[p].empty()) continue;
-    appends.push_back(
-        {event_log::kEventsTopic, static_cast<int>(p), {kEventSchema, job->batch.traceparent}, job->records[p]});
+    appends.push_back({event_log::kEventsTopic,
+                       static_cast<int>(p),
+                       {event_log::kEventSchema, job->batch.traceparent},
+                       job->records[p]});
     job->appended_partitions.emplace_back(event_log::kEventsTopic, static_cast<int>(p));
   }
   if (!job->dead_letters.empty()) {
@@ -491,8 +490,10 @@ std::vector<AppendBatch> MakeAppends(JobT* job) {
       record.timestamp_us = job->received_us;
       job->dead_letter_records.push_back(record);
     }
-    appends.push_back(
-        {event_log::kDeadLetterTopic, 0, {kRejectedSchema, job->batch.traceparent}, job->dead_letter_records});
+    appends.push_back({event_log::kDeadLetterTopic,
+                       0,
+                       {event_log::kRejectedSchema, job->batch.traceparent},
+                       job->dead_letter_records});
     job->appended_partitions.emplace_back(event_log::kDeadLetterTopic, 0);
   }
   job->extra_records.assign(job->batch.extra.size(), Record());

@@ -12,12 +12,12 @@
 #include "common/status/grpc_status.h"
 #include "common/status/status.h"
 #include "naru/ingest/v1/ingest.pb.h"
+#include "services/ingest/error_domain.h"
 
 namespace naru::ingest {
 namespace {
 
-constexpr char kDomain[] = "ingest.naru.dev";
-constexpr size_t kMaxStreamBatches = 64;  // of one stream, taken and not answered
+constexpr size_t kMaxStreamBatches = 64;             // of one stream, taken and not answered
 constexpr size_t kMaxUnreadBytes = size_t{1} << 20;  // of a stream's answers that its client has not read
 
 // The bytes of a message in one piece: as they were received where that is possible.
@@ -112,20 +112,20 @@ grpc::ServerUnaryReactor* PublishCalls::Publish(grpc::CallbackServerContext* con
         MakeError(absl::StatusCode::kResourceExhausted,
                   absl::StrCat("more than ", budget_.limit(), " bytes are on their way to disk: retry in a moment"),
                   details),
-        kDomain));
+        kErrorDomain));
     return reactor;
   }
   absl::StatusOr<Batch> batch = ReadBatch(*request, TraceFromContext(*context).ToString());
   if (!batch.ok()) {
     budget_.GiveBack(bytes);
-    reactor->Finish(ToGrpcStatus(batch.status(), kDomain));
+    reactor->Finish(ToGrpcStatus(batch.status(), kErrorDomain));
     return reactor;
   }
   pipeline_.Submit(*std::move(batch), [this, bytes, reactor, response](absl::StatusOr<BatchResult> result) {
     budget_.GiveBack(bytes);
     answers_.Post([reactor, response, result = std::move(result)] {
       if (!result.ok()) {
-        reactor->Finish(ToGrpcStatus(result.status(), kDomain));
+        reactor->Finish(ToGrpcStatus(result.status(), kErrorDomain));
         return;
       }
       *response = WriteAnswer(*result);
@@ -305,7 +305,7 @@ class PublishCalls::EventStream : public grpc::ServerBidiReactor<grpc::ByteBuffe
   }
 
   grpc::Status EndStatus() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    if (!error_.ok()) return ToGrpcStatus(error_, kDomain);
+    if (!error_.ok()) return ToGrpcStatus(error_, kErrorDomain);
     return broken_ ? grpc::Status(grpc::StatusCode::CANCELLED, "the stream was cancelled") : grpc::Status::OK;
   }
 

@@ -8,12 +8,12 @@
 #include "common/status/grpc_status.h"
 #include "common/status/status.h"
 #include "naru/ingest/v1/ingest.pb.h"
+#include "services/ingest/error_domain.h"
 #include "services/ingest/event_scan.h"
 
 namespace naru::ingest {
 namespace {
 
-constexpr char kDomain[] = "ingest.naru.dev";
 constexpr size_t kMaxCalls = 64;
 constexpr int kMaxResponseEvents = 1000;
 constexpr size_t kMaxResponseBytes = size_t{1} << 20;
@@ -26,9 +26,9 @@ class ReadEventsCalls::Call : public grpc::ServerWriteReactor<v1::ReadEventsResp
   Call(ReadEventsCalls* calls, v1::ReadEventsRequest request) : calls_(*calls), request_(std::move(request)) {}
 
   void Start() {
-    std::thread([this] { Finish(ToGrpcStatus(Run(), kDomain)); }).detach();
+    std::thread([this] { Finish(ToGrpcStatus(Run(), kErrorDomain)); }).detach();
   }
-  void Refuse(const absl::Status& status) { Finish(ToGrpcStatus(status, kDomain)); }
+  void Refuse(const absl::Status& status) { Finish(ToGrpcStatus(status, kErrorDomain)); }
   void Stop() {
     MutexLock lock(&mu_);
     stopped_ = true;

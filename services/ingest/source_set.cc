@@ -14,7 +14,7 @@
 namespace naru::ingest {
 namespace {
 
-constexpr std::chrono::milliseconds kPoll(200);
+constexpr std::chrono::milliseconds kElectionWait(200);
 constexpr std::chrono::milliseconds kRetry(2'000);
 
 }  // namespace
@@ -83,7 +83,7 @@ void SourceSet::State::TakePart() {
     // Only the membership is wanted, not the records.
     election->SetPaused(true);
   }
-  const auto polled = election->Poll(kPoll, 1);
+  const auto polled = election->Poll(kElectionWait, 1);
   if (!polled.ok() && !absl::IsUnavailable(polled.status()) && !absl::IsOutOfRange(polled.status())) {
     NARU_LOG(WARNING, "the membership for following sources was lost", {{"error", polled.status()}});
     SetElected(false);
@@ -175,7 +175,7 @@ void SourceSet::State::Run() {
     if (seen == done && active == was_active) {
       if (!embedded && election == nullptr) {
         MutexLock lock(&mu);
-        if (!stopping) changed.WaitFor(&mu, kPoll);
+        if (!stopping) changed.WaitFor(&mu, kElectionWait);
       }
       continue;
     }

@@ -7,8 +7,8 @@
 namespace naru::ingest {
 namespace {
 
-constexpr std::chrono::milliseconds kPoll{250};
-constexpr size_t kFetchBytes = 4 << 20;
+constexpr std::chrono::milliseconds kFollowWait{250};
+constexpr size_t kFollowFetchBytes = 4 << 20;
 
 }  // namespace
 
@@ -41,7 +41,7 @@ TopicFollower::~TopicFollower() {
 
 void TopicFollower::Run() {
   while (true) {
-    const auto batches = reader_->Poll(kPoll, kFetchBytes);
+    const auto batches = reader_->Poll(kFollowWait, kFollowFetchBytes);
     if (batches.ok()) {
       for (const event_log::FetchedBatch& batch : *batches) {
         callback_(batch);

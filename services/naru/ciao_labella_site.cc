@@ -13,8 +13,6 @@
 namespace naru::cli {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000;
-
 struct Region {
   const char* name;
   double weight;

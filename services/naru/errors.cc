@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/status.h"
@@ -30,7 +31,10 @@ std::string NextFor(const absl::Status& status, const ErrorDetails& details, con
     default:
       break;
   }
-  if (details.reason == "METRIC_NOT_FOUND") return "naru get Metric";
+  for (const char* kind : {"Metric", "Funnel", "Retention"}) {
+    if (details.reason == absl::StrCat(absl::AsciiStrToUpper(kind), "_NOT_FOUND"))
+      return absl::StrCat("naru get ", kind);
+  }
   return "";
 }
 

@@ -36,6 +36,8 @@ using ingest::v1::ImportEventsResponse;
 /// What is left to send when Ctrl-C comes is still sent if it is this little, so that the totals are whole.
 constexpr int64_t kFinishBytes = int64_t{8} << 20;
 constexpr std::chrono::milliseconds kMaxWait(5'000);
+/// A stop does not wait longer than this for the end of a timeline, which silence ends as well.
+constexpr std::chrono::milliseconds kPauseTime(2'000);
 
 /// One follower of the same files at a time: two would take each other's positions.
 class Lock {
@@ -93,6 +95,7 @@ class ImportTaker : public LineTaker {
 
   absl::StatusOr<FollowPosition> Take(const FollowPiece& piece) override {
     grpc::ClientContext context;
+    if (piece.pause) context.set_deadline(std::chrono::system_clock::now() + kPauseTime);
     const auto stream = stub_->ImportEvents(&context);
     std::atomic<bool> changed{false};
     std::thread writer([&] { changed = !Send(*stream, piece, context); });
@@ -159,7 +162,7 @@ class ImportTaker : public LineTaker {
       left -= count;
       alive = stream.Write(request);
     }
-    request.mutable_end();
+    request.mutable_end()->set_pause(piece.pause);
     if (alive) stream.Write(request);
     stream.WritesDone();
     return true;
@@ -241,6 +244,7 @@ absl::StatusOr<int> RunFollowImport(Session& session, const FollowImportOptions&
     wait = waiting ? std::min(wait * 2, kMaxWait) : options.interval;
     printer.MaybePrint(taker.totals(), follower->open_files());
   } while (!interrupt.WaitFor(wait));
+  if (interrupt.requested()) follower->Pause();
   printer.Print(taker.totals(), follower->open_files());
   if (!interrupt.requested()) NARU_RETURN_IF_ERROR(status);
   return FinishImport(session, taker.totals(), options.strict);

@@ -57,6 +57,7 @@ struct Generation {
   int64_t seen_size = -1;
   int64_t changed_us = 0;  ///< when its size changed last, or it was lost; monotonic
   int64_t seen_in = -1;    ///< number of the look that saw it
+  bool grew = false;       ///< lines of it were taken
 };
 
 inline constexpr int64_t kTailBytes = 1024;

@@ -27,7 +27,7 @@ constexpr size_t kChunkBytes = 256 << 10;
 constexpr size_t kKeptLost = 500;
 /// With fewer equal bytes a new file under the same name is taken for a new log, with more for a longer copy (rsync).
 constexpr int64_t kSameContentBytes = kTailBytes;
-constexpr int64_t kSecond = 1'000'000;
+constexpr int64_t kSecondMicros = 1'000'000;
 
 bool IsCompressedName(absl::string_view path) { return absl::EndsWith(path, ".gz") || absl::EndsWith(path, ".zst"); }
 
@@ -37,7 +37,7 @@ struct Candidate {
   std::string name;      ///< the name that it belongs to
   bool matched = false;  ///< by an argument; else found beside one
   struct stat info {};
-  int64_t modified_us() const { return info.st_mtim.tv_sec * kSecond + info.st_mtim.tv_nsec / 1000; }
+  int64_t modified_us() const { return info.st_mtim.tv_sec * kSecondMicros + info.st_mtim.tv_nsec / 1000; }
 };
 
 class OpenFile {
@@ -356,7 +356,7 @@ absl::Status Follower::State::ExamineUnknown(const Candidate& candidate) {
   if (first_line == 0) return absl::OkStatus();
   // Beside the followed names only what appeared since the last look is theirs.
   const bool ours =
-      candidate.matched || (kept.last_look_us > 0 && candidate.modified_us() >= kept.last_look_us - kSecond);
+      candidate.matched || (kept.last_look_us > 0 && candidate.modified_us() >= kept.last_look_us - kSecondMicros);
   const std::vector<Generation*> alike = BeginningLike(first_line);
   for (Generation* file : alike) {
     switch (KinshipOf(candidate, opened.get(), compressed, *file)) {
@@ -466,6 +466,7 @@ absl::Status Follower::State::TakeFrom(Generation* file, const FollowPosition& p
   if (!taken->line_id.empty() && taken->line_id != file->position.line_id) {
     file->position = *taken;
     file->tail = TailHash(file->fd, taken->end_byte);
+    file->grew = true;
     dirty = true;
   }
   return absl::OkStatus();
@@ -596,13 +597,31 @@ absl::Status Follower::Look(const std::function<bool()>& stop) {
   if (whole && first.ok()) {
     state.Forget();
     // What appears from now on beside a followed name was not there before.
-    if (!state.deferred && begun_us - state.kept.last_look_us > kSecond) {
+    if (!state.deferred && begun_us - state.kept.last_look_us > kSecondMicros) {
       state.kept.last_look_us = begun_us;
       state.dirty = true;
     }
   }
   if (state.dirty) NARU_RETURN_IF_ERROR(state.Save());
   return first;
+}
+
+void Follower::Pause() {
+  for (const auto& file : state_->kept.generations) {
+    if (!file->grew || file->state == Generation::State::kDone || file->position.line_id.empty()) continue;
+    FollowPiece piece;
+    piece.path = file->path;
+    piece.seed = file->seed;
+    piece.position = file->position;
+    piece.pause = true;
+    piece.read = [](std::string* chunk) -> int64_t {
+      chunk->clear();
+      return 0;
+    };
+    const absl::StatusOr<FollowPosition> paused = state_->taker->Take(piece);
+    if (!paused.ok() && IsLater(paused.status())) return;
+    file->grew = false;
+  }
 }
 
 }  // namespace naru::cli

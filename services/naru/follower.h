@@ -26,6 +26,7 @@ struct FollowPiece {
   FollowPosition position;
   bool growing = true;      ///< more will come: a last line without its end stays for later
   bool compressed = false;  ///< as the bytes are; then from the file's start
+  bool pause = false;       ///< nobody looks at the file from now on: its timeline ends until more of it comes
   int64_t bytes = 0;        ///< how many `read` will give
   /// Gives the next bytes (0 at the end, -1 when they must not be taken: the file changed under the reader).
   std::function<int64_t(std::string*)> read;
@@ -65,6 +66,9 @@ class Follower {
   /// Errors: those of the taker that are not "again later" for one file alone; what was not taken comes at the next
   /// look.
   absl::Status Look(const std::function<bool()>& stop);
+  /// Says of the files that grew since this was made that nobody looks at them from now on. What fails is left: a
+  /// timeline that is silent for long enough ends by itself.
+  void Pause();
   /// Files that are open now.
   int open_files() const;
 

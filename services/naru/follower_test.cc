@@ -50,6 +50,10 @@ class FakeServer : public LineTaker {
     const Trouble now = trouble ? trouble() : Trouble::kNone;
     if (now == Trouble::kAway) return absl::UnavailableError("away");
     FollowPosition position = piece.position;
+    if (piece.pause) {
+      paused.push_back(piece.path.substr(piece.path.rfind('/') + 1));
+      return position;
+    }
     std::string before = position.line_id;
     if (before.empty()) {
       position = {};
@@ -89,6 +93,7 @@ class FakeServer : public LineTaker {
   void ForgetPositions() { ends_.clear(); }
 
   Counts stored;
+  std::vector<std::string> paused;
   int calls = 0;
   std::function<void()> on_take;
   std::function<Trouble()> trouble;
@@ -168,6 +173,29 @@ TEST_F(FollowerTest, TakesWhatIsAppendedAndWaitsForTheEndOfALine) {
   Append("app.log", "f\na\n");
   ASSERT_TRUE(Look().ok());
   EXPECT_EQ(server_.stored, (Counts{{"a", 2}, {"b", 1}, {"half", 1}}));
+}
+
+TEST_F(FollowerTest, WhatGrewIsPausedWhenItStops) {
+  Open({"app.log", "quiet.log"});
+  Append("app.log", "a\nhal");
+  Append("quiet.log", "q\n");
+  ASSERT_TRUE(Look().ok());
+  Open({"app.log", "quiet.log"});
+  follower_->Pause();
+  EXPECT_TRUE(server_.paused.empty()) << "nothing came since this one began";
+  Append("app.log", "f\n");
+  ASSERT_TRUE(Look().ok());
+  follower_->Pause();
+  follower_->Pause();
+  EXPECT_EQ(server_.paused, std::vector<std::string>{"app.log"}) << "once";
+  Append("app.log", "b\n");
+  ASSERT_TRUE(Look().ok());
+  server_.trouble = [] { return FakeServer::Trouble::kAway; };
+  follower_->Pause();
+  server_.trouble = nullptr;
+  follower_->Pause();
+  EXPECT_EQ(server_.paused.size(), 2u) << "what failed may be tried again";
+  EXPECT_EQ(server_.stored, (Counts{{"a", 1}, {"half", 1}, {"b", 1}, {"q", 1}}));
 }
 
 TEST_F(FollowerTest, ARestartAddsNothingAndALineThatWasHalfCountsOnce) {

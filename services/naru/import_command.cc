@@ -25,9 +25,9 @@ namespace {
 
 using ingest::v1::ImportEventsRequest;
 using ingest::v1::ImportEventsResponse;
-using Stream = grpc::ClientReaderWriter<ImportEventsRequest, ImportEventsResponse>;
+using ImportStream = grpc::ClientReaderWriter<ImportEventsRequest, ImportEventsResponse>;
 
-constexpr size_t kChunkBytes = 256 << 10;
+constexpr size_t kImportChunkBytes = 256 << 10;
 
 // Opens a file, or standard input for `-`; closes what it opened.
 class InputFile {
@@ -46,7 +46,7 @@ class InputFile {
   }
   // Bytes read, 0 at the end, -1 on an error.
   ssize_t Read(std::string* chunk) {
-    chunk->resize(kChunkBytes);
+    chunk->resize(kImportChunkBytes);
     ssize_t count;
     do {
       count = read(fd_, chunk->data(), chunk->size());
@@ -180,7 +180,7 @@ class ImportCommand : public Command {
   }
 
   // Returns the errno of reading the file, 0 for none; a stream that broke is the reader's to report.
-  int SendFile(Stream& stream, InputFile& file, const std::string& name) {
+  int SendFile(ImportStream& stream, InputFile& file, const std::string& name) {
     ImportEventsRequest request;
     auto* start = request.mutable_start();
     start->set_format(format_);

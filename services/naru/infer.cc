@@ -230,6 +230,7 @@ void Inferrer::AddTimes(const Fields& fields, int64_t total, const std::string& 
 }
 
 void Inferrer::ChooseTime() {
+  if (IsApache()) return;  // its parser reads it
   std::vector<std::pair<size_t, Choice>> found;
   AddTimes(fields_, total_, "", 0, &found);
   if (found.empty()) AddTimes(line_fields_, line_total_, "", 0, &found);

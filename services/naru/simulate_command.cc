@@ -25,7 +25,6 @@
 namespace naru::cli {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000;
 constexpr int64_t kDay = 86'400 * kSecond;
 
 // What was made, by kind; what became of it is in SendTotals.

@@ -16,7 +16,6 @@
 namespace naru::cli {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000;
 constexpr int64_t kMaxVisit = 2 * 3600 * kSecond;
 constexpr int64_t kMaxDelay = 2 * 3600 * kSecond;
 // Far beyond any allowed lead, whenever the simulation runs.

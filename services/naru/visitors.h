@@ -21,6 +21,8 @@ class Event;
 
 namespace naru::cli {
 
+inline constexpr int64_t kSecond = 1'000'000;  ///< in microseconds
+
 /// What a visitor did.
 struct VisitorEvent {
   int64_t time_us = 0;

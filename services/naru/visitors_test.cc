@@ -16,8 +16,6 @@
 namespace naru::cli {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000;
-
 int64_t At(absl::string_view rfc3339) { return *ParseRfc3339(rfc3339); }
 
 SimulationOptions OneDay() {

@@ -12,8 +12,6 @@
 namespace naru::cli {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000;
-
 struct Page {
   const char* path;
   double weight;
@@ -38,7 +36,7 @@ constexpr Page kAssets[] = {
     {"/images/logo.png", 0, 6'300},
     {"/favicon.ico", 0, 3'638},
 };
-constexpr const char* kAgents[] = {
+constexpr const char* kBrowsers[] = {
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 "
     "Mobile/15E148 Safari/604.1",
     "Mozilla/5.0 (Linux; Android 15; SM-S931N) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile "
@@ -48,7 +46,7 @@ constexpr const char* kAgents[] = {
     "Safari/605.1.15",
     "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0",
 };
-constexpr double kAgentWeights[] = {28, 30, 26, 11, 5};
+constexpr double kBrowserWeights[] = {28, 30, 26, 11, 5};
 constexpr const char* kBots[] = {
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
     "Mozilla/5.0 (compatible; Yeti/1.1; +https://naver.me/spd)",
@@ -79,13 +77,13 @@ std::string Encode(const Request& request, absl::string_view agent) {
 }
 
 // One visit as it goes on.
-class Walk {
+class LogWalk {
  public:
-  Walk(const Visit& visit, Dice& dice, std::vector<VisitorEvent>* events)
+  LogWalk(const Visit& visit, Dice& dice, std::vector<VisitorEvent>* events)
       : dice_(dice), now_us_(visit.start_us), events_(events) {
     Dice self({visit.seed, 0x3EB, static_cast<uint64_t>(visit.member)});
     bot_ = self.Chance(0.06);
-    agent_ = bot_ ? kBots[self.Below(std::size(kBots))] : kAgents[self.Pick(kAgentWeights)];
+    agent_ = bot_ ? kBots[self.Below(std::size(kBots))] : kBrowsers[self.Pick(kBrowserWeights)];
     // As the format does: who it is stays recognisable, the address is not kept.
     subject_ = absl::StrCat(absl::Hex(self.Next(), absl::kZeroPad16));
     returning_ = visit.member % 3 == 0;
@@ -147,7 +145,7 @@ class WeblogSite : public Site {
   }
   std::array<double, 7> weekday_weights() const override { return {1.03, 1.02, 1.02, 1.0, 0.98, 0.96, 0.99}; }
   void AddVisit(const Visit& visit, Dice& dice, std::vector<VisitorEvent>* events) const override {
-    Walk(visit, dice, events).Run();
+    LogWalk(visit, dice, events).Run();
   }
 
   bool Spoil(Dice& dice, VisitorEvent* event) const override {

@@ -20,8 +20,6 @@
 namespace naru::cli {
 namespace {
 
-constexpr int64_t kSecond = 1'000'000;
-
 struct District {
   const char* province;
   const char* short_name;  ///< as the app's lines often say it
@@ -101,9 +99,9 @@ Person MakePerson(const Visit& visit, Dice& dice) {
 }
 
 // One visit as it goes on.
-class Walk {
+class RoomWalk {
  public:
-  Walk(const Visit& visit, Dice& dice, std::vector<VisitorEvent>* events)
+  RoomWalk(const Visit& visit, Dice& dice, std::vector<VisitorEvent>* events)
       : person_(MakePerson(visit, dice)), dice_(dice), now_us_(visit.start_us), events_(events) {}
 
   void Run() {
@@ -267,7 +265,7 @@ class ZigbangSite : public Site {
   std::array<double, 7> weekday_weights() const override { return {1.0, 0.98, 0.97, 0.97, 0.96, 1.08, 1.04}; }
   void AddVisit(const Visit& visit, Dice& dice, std::vector<VisitorEvent>* events) const override {
     std::vector<VisitorEvent> walked;
-    Walk(visit, dice, &walked).Run();
+    RoomWalk(visit, dice, &walked).Run();
     std::move(walked.begin(), walked.end(), std::back_inserter(*events));
   }
 

@@ -161,7 +161,9 @@ class MalformedTest : public ::testing::Test {
       ++published_.refused_batches;
       return;
     }
-    if (!break_frame) EXPECT_EQ(response.received_count(), static_cast<int>(events.size()));
+    if (!break_frame) {
+      EXPECT_EQ(response.received_count(), static_cast<int>(events.size()));
+    }
     EXPECT_EQ(response.received_count(), response.accepted_count() + response.duplicate_count() +
                                              response.rejected_count() + response.filtered_count());
     EXPECT_EQ(response.not_accepted_size(), response.duplicate_count() + response.rejected_count());
@@ -229,7 +231,9 @@ class MalformedTest : public ::testing::Test {
       const auto last = Import(format, absl::StrCat("round-", round), text);
       // A quote that is opened in CSV makes lines one record, here and there.
       const bool csv = format == "malformed-csv";
-      if (!csv) EXPECT_EQ(last.read_count(), lines) << format;
+      if (!csv) {
+        EXPECT_EQ(last.read_count(), lines) << format;
+      }
       EXPECT_LE(last.read_count(), lines);
       EXPECT_GT(last.read_count(), lines / 2);
       EXPECT_EQ(last.read_count(),
@@ -279,7 +283,9 @@ class MalformedTest : public ::testing::Test {
 
 TEST_F(MalformedTest, IsCountedToTheLastLineAndMessage) {
   int64_t count = kDefaultCount;
-  if (const char* text = std::getenv("NARU_MALFORMED_COUNT")) ASSERT_TRUE(absl::SimpleAtoi(text, &count)) << text;
+  if (const char* text = std::getenv("NARU_MALFORMED_COUNT")) {
+    ASSERT_TRUE(absl::SimpleAtoi(text, &count)) << text;
+  }
   const int64_t rounds = std::max<int64_t>(1, count / (2 * kRoundLines));
   int64_t settled = 0;
   for (int64_t round = 0; round < rounds; ++round) {
