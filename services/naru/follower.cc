@@ -253,8 +253,7 @@ std::vector<Generation*> Follower::State::BeginningLike(uint64_t first_line) con
 absl::Status Follower::State::ExamineKnown(const Candidate& candidate, Generation* file, bool* replaced) {
   file->seen_in = look;
   const bool same_size = candidate.info.st_size == file->seen_size;
-  if (file->state == Generation::State::kDone && (same_size || IsCompressedName(candidate.path))) {
-    file->seen_size = candidate.info.st_size;
+  if (file->state == Generation::State::kDone && same_size) {
     file->path = candidate.path;
     return absl::OkStatus();
   }
@@ -273,8 +272,12 @@ absl::Status Follower::State::ExamineKnown(const Candidate& candidate, Generatio
     return absl::OkStatus();
   }
   if (compressed) {
-    const bool wanted = file->state != Generation::State::kDone && !IsPassedOver(candidate);
-    return wanted ? TakeCompressed(candidate, opened.get(), file) : absl::OkStatus();
+    if (file->state == Generation::State::kDone) {
+      file->seen_size = candidate.info.st_size;
+      file->path = candidate.path;
+      return absl::OkStatus();
+    }
+    return IsPassedOver(candidate) ? absl::OkStatus() : TakeCompressed(candidate, opened.get(), file);
   }
   if (file->state == Generation::State::kDone) {
     file->seen_size = candidate.info.st_size;

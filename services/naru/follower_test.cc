@@ -483,7 +483,7 @@ INSTANTIATE_TEST_SUITE_P(Arguments, FollowerScheduleTest, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "Pattern" : "Name"; });
 
 TEST_P(FollowerScheduleTest, WhateverHappensEachLineCountsOnce) {
-  const int rounds = std::stoi(testing::GetEnv("NARU_FOLLOW_ROUNDS", "60"));
+  const int rounds = std::stoi(testing::GetEnv("NARU_FOLLOW_ROUNDS", "100"));
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(absl::StrCat("round ", round));
     std::mt19937 random(static_cast<uint32_t>(round) * 2 + GetParam());
