@@ -39,8 +39,8 @@ endfunction()
 # SKIP_UNITY_BUILD_INCLUSION.
 option(NARU_UNITY "Compile the files of a target several at a time" ON)
 
-function(naru_compile_together target batch)
+function(naru_compile_together target)
   if(NARU_UNITY)
-    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${batch})
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   endif()
 endfunction()

@@ -44,7 +44,7 @@ struct KafkaEventLogOptions {
   std::chrono::milliseconds max_poll_interval = std::chrono::minutes(5);
   /// The schema that records of a topic have when they name none: it is left out of their headers, which halves what a
   /// small record costs. All processes that share a topic must agree.
-  std::map<std::string, std::string> default_schemas = {{kEventsTopic, "naru.event.v1.Event"}};
+  std::map<std::string, std::string> default_schemas = {{kEventsTopic, kEventSchema}};
   /// Gets librdkafka's statistics (JSON) of each client every `statistics_interval`; must not block.
   std::function<void(absl::string_view json)> on_statistics;
   std::chrono::milliseconds statistics_interval{0};  ///< 0 = none

@@ -177,7 +177,7 @@ void Commit::AddLate(const LateBatch& late) {
   AppendBatch batch;
   batch.topic = event_log::kLateTopic;
   batch.partition = late.partition;
-  batch.headers.schema = "naru.event.v1.Event";
+  batch.headers.schema = event_log::kEventSchema;
   batch.records = late_records_.back();
   late_.push_back(std::move(batch));
 }

@@ -74,7 +74,9 @@ class SinkSetConformance : public ::testing::TestWithParam<MakeStoreOnLog> {
     }
   }
 
-  ShownRows Expected(int32_t version = 1) { return ShowAnswer(node->AllRows("clicks"), {"gender"}, version); }
+  ShownRows Expected(int32_t version = 1, const std::string& metric = "clicks") {
+    return ShowAnswer(node->AllRows(metric), {"gender"}, version);
+  }
   ShownRows Stored(const std::string& metric = "clicks") {
     const auto rows = store->Read(metric, {"gender"});
     return rows.ok() ? *rows : ShownRows();
@@ -337,8 +339,8 @@ TEST_P(SinkSetConformance, ASecondSinkLeavesTheRowsOfTheFirstAloneUntilItIsResyn
   ExpectEqual();
   cluster.Apply(MakeMetric("other", 1, kSinkMetric));
   ApplySink({"other"}, 1, "second");
-  const auto others = [&] { return ShowAnswer(node->AllRows("other"), {"gender"}, 1); };
-  ASSERT_TRUE(naru::testing::WaitUntil([&] { return !others().empty() && Stored("other") == others(); }));
+  ASSERT_TRUE(naru::testing::WaitUntil(
+      [&] { return !Expected(1, "other").empty() && Stored("other") == Expected(1, "other"); }));
   // A request of before it wrote this metric is not about it.
   ASSERT_TRUE(Change<v1::ResyncSinkRequest>(&v1::AggregatorService::Stub::ResyncSink, "second").ok());
   ApplySink({"clicks", "other"}, 2, "second");
@@ -459,9 +461,8 @@ TEST_P(SinkSetConformance, ADeletedMetricLeavesNothingBehindAndADeletedSinkEvery
   ApplySink({"clicks", "other"}, 2);
   Publish(40);
   ExpectEqual();
-  const auto others = [&] { return ShowAnswer(node->AllRows("other"), {"gender"}, 1); };
-  ASSERT_TRUE(naru::testing::WaitUntil([&] { return Stored("other") == others(); }));
-  EXPECT_EQ(others().size(), Expected().size());
+  ASSERT_TRUE(naru::testing::WaitUntil([&] { return Stored("other") == Expected(1, "other"); }));
+  EXPECT_EQ(Expected(1, "other").size(), Expected().size());
   ApplySink({"clicks"}, 3);
   cluster.Delete("other", 1);
   EXPECT_TRUE(naru::testing::WaitUntil([&] { return Stored("other").empty(); }));

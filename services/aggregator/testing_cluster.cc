@@ -224,7 +224,7 @@ void Cluster::Publish(int partition, const std::vector<TestEvent>& events) {
   event_log::AppendBatch batch;
   batch.topic = event_log::kEventsTopic;
   batch.partition = partition;
-  batch.headers.schema = "naru.event.v1.Event";
+  batch.headers.schema = event_log::kEventSchema;
   batch.records = records;
   Must(producer_->Append({batch}).status(), "publish");
 }

@@ -271,20 +271,15 @@ absl::Status Follower::State::ExamineKnown(const Candidate& candidate, Generatio
     *replaced = true;
     return absl::OkStatus();
   }
-  if (compressed) {
-    if (file->state == Generation::State::kDone) {
-      file->seen_size = candidate.info.st_size;
-      file->path = candidate.path;
-      return absl::OkStatus();
-    }
-    return IsPassedOver(candidate) ? absl::OkStatus() : TakeCompressed(candidate, opened.get(), file);
-  }
   if (file->state == Generation::State::kDone) {
     file->seen_size = candidate.info.st_size;
-    if (candidate.info.st_size <= file->position.end_byte) return absl::OkStatus();
+    file->path = candidate.path;
+    if (compressed || candidate.info.st_size <= file->position.end_byte) return absl::OkStatus();
     // Somebody still writes to what was rotated.
     file->state = Generation::State::kClosing;
+    dirty = true;
   }
+  if (compressed) return IsPassedOver(candidate) ? absl::OkStatus() : TakeCompressed(candidate, opened.get(), file);
   dirty = dirty || file->path != candidate.path;
   file->path = candidate.path;
   if (file->fd < 0) Attach(candidate, opened.Release(), file);
@@ -611,7 +606,7 @@ absl::Status Follower::Look(const std::function<bool()>& stop) {
 
 void Follower::Pause() {
   for (const auto& file : state_->kept.generations) {
-    if (!file->grew || file->state == Generation::State::kDone || file->position.line_id.empty()) continue;
+    if (!file->grew || file->state == Generation::State::kDone) continue;
     FollowPiece piece;
     piece.path = file->path;
     piece.seed = file->seed;
